@@ -1,0 +1,1 @@
+"""Physical backups and WAL, from a server into a repository."""

@@ -1,0 +1,63 @@
+"""The instants that can be restored, as values. `backup.coverage` computes them; recovery chooses among them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from safepoint.model.lsn import Lsn, TimelineId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """At `clock`, by the server's clock, the server's WAL had been flushed up to `lsn` and no further."""
+
+    lsn: Lsn
+    clock: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WalPiece:
+    """Contiguous WAL bytes [start, end) of one timeline, durable in the repository as `name`.
+
+    A complete segment, or (`is_partial`) a range of the segment that was open when it was shipped.
+    """
+
+    timeline: TimelineId
+    start: Lsn
+    end: Lsn
+    name: str
+    is_partial: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gap:
+    """WAL bytes [start, end) of one timeline that the repository does not hold, with WAL on both sides."""
+
+    timeline: TimelineId
+    start: Lsn
+    end: Lsn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """From backup `backup_id` every LSN in [start, end] of `timeline` can be restored.
+
+    In time: from `earliest` (the backup's end) to `latest`, the newest mark the interval holds; None when no mark
+    proves any instant after the backup's end.
+    """
+
+    backup_id: str
+    timeline: TimelineId
+    start: Lsn
+    end: Lsn
+    earliest: datetime
+    latest: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coverage:
+    """Everything restorable of one cluster, newest backup last, and what is missing."""
+
+    intervals: tuple[Interval, ...]
+    gaps: tuple[Gap, ...]

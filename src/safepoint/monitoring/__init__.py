@@ -1,0 +1,1 @@
+"""Checks: facts about the strategy's state, each with its evidence."""

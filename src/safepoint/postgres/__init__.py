@@ -1,0 +1,1 @@
+"""All that touches a PostgreSQL server or its files."""

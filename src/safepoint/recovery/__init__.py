@@ -1,0 +1,1 @@
+"""Restores: from a repository to a running, checked server."""

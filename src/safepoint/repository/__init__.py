@@ -1,0 +1,1 @@
+"""The repository's format: sealed blobs in packs, manifests, WAL, records, keys. Knows no PostgreSQL server."""

@@ -1,0 +1,1 @@
+"""Object stores behind one small port, and the wrappers of that port."""
