@@ -18,6 +18,7 @@ class ExitCode(IntEnum):
 
     OK = 0
     USAGE = 2
+    ATTENTION = 3
     REFUSED = 10
     MISCONFIGURED = 11
     UNREACHABLE = 12
@@ -169,6 +170,7 @@ PG008 = _misconfigured("PG008", "no unprivileged user can run the server")
 PG009 = _refused("PG009", "the server's version is not supported")
 PG010 = _misconfigured("PG010", "a server setting forbids this")
 PG011 = _unreachable("PG011", "a PostgreSQL program failed")
+PG012 = _damaged("PG012", "the control file is damaged")
 
 # Stores.
 ST001 = _unreachable("ST001", "the store cannot be reached or written")

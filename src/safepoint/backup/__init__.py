@@ -1,1 +1,1 @@
-"""Physical backups and WAL, from a server into a repository."""
+"""Backups and WAL into the repository: physical backups, the WAL receiver, what is covered, what holds."""

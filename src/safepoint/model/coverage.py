@@ -10,7 +10,11 @@ from safepoint.model.lsn import Lsn, TimelineId
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
-    """At `clock`, by the server's clock, the server's WAL had been flushed up to `lsn` and no further."""
+    """Every commit that the server had acknowledged by `clock`, its own clock, lies before `lsn`.
+
+    The clock is read first, the flushed position after it: the other way round a commit between the two would count
+    as archived without being so.
+    """
 
     lsn: Lsn
     clock: datetime
@@ -20,7 +24,8 @@ class Mark:
 class WalPiece:
     """Contiguous WAL bytes [start, end) of one timeline, durable in the repository as `name`.
 
-    A complete segment, or (`is_partial`) a range of the segment that was open when it was shipped.
+    A complete segment, or (`is_partial`) a range of the segment that was open when it was shipped. Pieces may
+    overlap: a range that repeats the last bytes carries a mark of an idle server.
     """
 
     timeline: TimelineId
@@ -40,11 +45,21 @@ class Gap:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WalPath:
+    """WAL bytes [start, end) of one timeline: a leg of the way a recovery takes."""
+
+    timeline: TimelineId
+    start: Lsn
+    end: Lsn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
     """From backup `backup_id` every LSN in [start, end] of `timeline` can be restored.
 
     In time: from `earliest` (the backup's end) to `latest`, the newest mark the interval holds; None when no mark
-    proves any instant after the backup's end.
+    proves any instant after the backup's end. `path` is the WAL that leads there, from the backup's start, over every
+    timeline crossed; `marks` are those on it, in the order of their LSN.
     """
 
     backup_id: str
@@ -53,6 +68,8 @@ class Interval:
     end: Lsn
     earliest: datetime
     latest: datetime | None
+    path: tuple[WalPath, ...] = ()
+    marks: tuple[Mark, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

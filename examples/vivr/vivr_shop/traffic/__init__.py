@@ -1,0 +1,1 @@
+"""Shoppers: threads that use the shop as an application does, and a log of every acknowledged commit."""

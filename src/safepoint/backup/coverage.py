@@ -1,0 +1,180 @@
+"""Which instants can be restored: exact arithmetic over backups, WAL pieces, marks and timeline histories. Pure.
+
+Everything is half-open [start, end) in bytes of WAL. Invariants: an interval never spans a byte that no piece holds;
+adding a piece never shrinks an interval; a history that is missing or unreadable only ever makes coverage smaller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import pairwise
+
+from safepoint.model.backup import BackupManifest
+from safepoint.model.coverage import Coverage, Gap, Interval, Mark, WalPath, WalPiece
+from safepoint.model.history import Ancestor, parse_history
+from safepoint.model.lsn import Lsn, TimelineId
+
+Spans = Mapping[TimelineId, tuple[WalPath, ...]]
+"""Per timeline the maximal contiguous stretches of WAL, in order, none touching the next."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Archive:
+    """What the repository holds of one cluster's WAL."""
+
+    spans: Spans
+    marks: Mapping[TimelineId, tuple[Mark, ...]]
+    ancestors: Mapping[TimelineId, tuple[Ancestor, ...]]
+
+
+def coverage_of(
+    backups: Sequence[BackupManifest],
+    pieces: Iterable[WalPiece],
+    marks: Mapping[str, Mark] | None = None,
+    histories: Mapping[TimelineId, bytes] | None = None,
+) -> Coverage:
+    """Everything that can be restored of one cluster.
+
+    `backups` are of one system identifier, oldest first; `marks` are by the name of the piece that carries them;
+    `histories` are the contents of the history files stored. A backup whose own WAL [start, stop) is incomplete has
+    no interval, and what it lacks is among the gaps.
+    """
+    held = tuple(pieces)
+    archive = _Archive(
+        spans=spans_of(held),
+        marks=_marks_by_timeline(held, marks or {}),
+        ancestors=_ancestors(histories or {}),
+    )
+    intervals = [interval for backup in backups for interval in _intervals_of(backup, archive)]
+    gaps = {*_gaps_between(archive.spans), *(gap for backup in backups for gap in _gaps_within(backup, archive.spans))}
+    return Coverage(
+        intervals=tuple(intervals),
+        gaps=tuple(sorted(gaps, key=lambda gap: (gap.timeline, gap.start, gap.end))),
+    )
+
+
+def spans_of(pieces: Iterable[WalPiece]) -> Spans:
+    """The contiguous stretches that the pieces form; pieces may overlap, touch and come in any order."""
+    found: dict[TimelineId, list[WalPath]] = {}
+    for piece in sorted(pieces, key=lambda piece: (piece.timeline, piece.start, piece.end)):
+        spans = found.setdefault(piece.timeline, [])
+        if piece.start == piece.end:
+            continue
+        if spans and piece.start <= spans[-1].end:
+            last = spans.pop()
+            spans.append(WalPath(timeline=piece.timeline, start=last.start, end=max(last.end, piece.end)))
+        else:
+            spans.append(WalPath(timeline=piece.timeline, start=piece.start, end=piece.end))
+    return {timeline: tuple(spans) for timeline, spans in found.items()}
+
+
+def contiguous_end(spans: Spans, timeline: TimelineId, start: Lsn) -> Lsn:
+    """How far the WAL of `timeline` is held without a hole from `start` on; `start` itself when that byte is not."""
+    return max(
+        (span.end for span in spans.get(timeline, ()) if span.start <= start <= span.end),
+        default=start,
+    )
+
+
+def _ancestors(histories: Mapping[TimelineId, bytes]) -> Mapping[TimelineId, tuple[Ancestor, ...]]:
+    found: dict[TimelineId, tuple[Ancestor, ...]] = {}
+    for timeline, content in histories.items():
+        with suppress(ValueError):
+            found[timeline] = parse_history(content)
+    return found
+
+
+def _intervals_of(backup: BackupManifest, archive: _Archive) -> list[Interval]:
+    if contiguous_end(archive.spans, backup.timeline, backup.start_lsn) < backup.stop_lsn:
+        return []
+    return [
+        interval
+        for timeline in sorted({backup.timeline, *archive.ancestors})
+        if (interval := _interval_on(backup, timeline, archive)) is not None
+    ]
+
+
+def _interval_on(backup: BackupManifest, timeline: TimelineId, archive: _Archive) -> Interval | None:
+    """The interval that ends on `timeline`; None when the WAL held does not lead from the backup to it."""
+    path = _path_to(backup, timeline, archive)
+    if path is None:
+        return None
+    marks = _marks_on(path, archive.marks, since=backup.stop_lsn)
+    return Interval(
+        backup_id=backup.id,
+        timeline=timeline,
+        start=backup.stop_lsn,
+        end=path[-1].end,
+        earliest=backup.stopped_at,
+        latest=max((mark.clock for mark in marks), default=None),
+        path=path,
+        marks=marks,
+    )
+
+
+def _path_to(backup: BackupManifest, timeline: TimelineId, archive: _Archive) -> tuple[WalPath, ...] | None:
+    """The legs from the backup's start to the end of what is held of `timeline`."""
+    legs: list[WalPath] = []
+    start = backup.start_lsn
+    for leg_timeline, switch in _way(backup, timeline, archive):
+        end = contiguous_end(archive.spans, leg_timeline, start)
+        if switch is not None:
+            # The segment of the switch is repeated on the next timeline, where recovery reads it.
+            needed = max(start, switch.segment_start(backup.segment_size))
+            if end < needed:
+                return None
+            end = needed
+        legs.append(WalPath(timeline=leg_timeline, start=start, end=end))
+        start = end
+    is_reached = bool(legs) and (timeline == backup.timeline or legs[-1].end > legs[-1].start)
+    return tuple(legs) if is_reached else None
+
+
+def _way(backup: BackupManifest, timeline: TimelineId, archive: _Archive) -> Sequence[tuple[TimelineId, Lsn | None]]:
+    """Each timeline from the backup's to `timeline` with the LSN at which it is left; empty when none leads there."""
+    if timeline == backup.timeline:
+        return [(timeline, None)]
+    ancestors = [ancestor for ancestor in archive.ancestors[timeline] if ancestor.timeline >= backup.timeline]
+    if not ancestors or ancestors[0].timeline != backup.timeline or ancestors[0].switch < backup.stop_lsn:
+        return []
+    return [*((ancestor.timeline, ancestor.switch) for ancestor in ancestors), (timeline, None)]
+
+
+def _marks_on(path: Sequence[WalPath], marks: Mapping[TimelineId, tuple[Mark, ...]], *, since: Lsn) -> tuple[Mark, ...]:
+    """A leg's marks end with it: on a timeline that went on after the switch, later marks speak of another history."""
+    found = (
+        mark for leg in path for mark in marks.get(leg.timeline, ()) if max(leg.start, since) <= mark.lsn <= leg.end
+    )
+    return tuple(dict.fromkeys(found))
+
+
+def _marks_by_timeline(pieces: Iterable[WalPiece], marks: Mapping[str, Mark]) -> Mapping[TimelineId, tuple[Mark, ...]]:
+    found: dict[TimelineId, list[Mark]] = {}
+    for piece in pieces:
+        if piece.name in marks:
+            found.setdefault(piece.timeline, []).append(marks[piece.name])
+    return {
+        timeline: tuple(sorted(of_timeline, key=lambda mark: (mark.lsn, mark.clock)))
+        for timeline, of_timeline in found.items()
+    }
+
+
+def _gaps_between(spans: Spans) -> list[Gap]:
+    return [
+        Gap(timeline=timeline, start=before.end, end=after.start)
+        for timeline, of_timeline in spans.items()
+        for before, after in pairwise(of_timeline)
+    ]
+
+
+def _gaps_within(backup: BackupManifest, spans: Spans) -> list[Gap]:
+    """What is missing of a backup's own WAL at its edges; holes inside have WAL on both sides and are found as such."""
+    held = [
+        span for span in spans.get(backup.timeline, ()) if span.start < backup.stop_lsn and span.end > backup.start_lsn
+    ]
+    first = held[0].start if held else backup.stop_lsn
+    last = held[-1].end if held else backup.stop_lsn
+    edges = [(backup.start_lsn, first), (last, backup.stop_lsn)]
+    return [Gap(timeline=backup.timeline, start=start, end=end) for start, end in edges if start < end]

@@ -1,0 +1,181 @@
+"""WAL bytes of one timeline on their way into the repository: whole segments, and ranges of the open one.
+
+Invariants: bytes are taken in order and without a hole; `durable` only ever names what the repository has said it
+holds; a segment is put whole before its ranges are deleted, so that at every moment each byte once durable stays so.
+Knows no server.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import deque
+from dataclasses import dataclass, field
+
+from safepoint import errors
+from safepoint.model.coverage import Mark, WalPiece
+from safepoint.model.lsn import Lsn, TimelineId, WalSegment
+from safepoint.repository import Repository
+
+_LONG_HEADER = struct.Struct("<HHIQIIQII")
+_IS_LONG = 0x0002
+_MARK_BYTES = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WalStreamId:
+    """Whose WAL it is: cluster, timeline, the content of that timeline's history file, bytes a segment."""
+
+    cluster: str
+    timeline: TimelineId
+    history: bytes
+    segment_size: int
+
+
+@dataclass(slots=True)
+class WalShipper:
+    """Takes WAL from `position` on, the first byte of a segment; everything before `durable` is in the repository.
+
+    `mark` is stored with the first piece that reaches it.
+    """
+
+    repository: Repository
+    stream: WalStreamId
+    position: Lsn
+    durable: Lsn
+    mark: Mark | None = None
+    _open: bytearray = field(default_factory=bytearray)
+    _whole: deque[tuple[WalSegment, bytes]] = field(default_factory=deque[tuple[WalSegment, bytes]])
+    _tail: bytes = b""
+    _may_have_ranges: bool = True
+    _stored_mark: Mark | None = None
+
+    def __post_init__(self) -> None:
+        segment = self._segment_at(self.position)
+        if self.position != segment.start:
+            raise ValueError(f"found {self.position}, expected the first byte of a segment, {segment.start}")
+
+    @property
+    def has_whole_segments(self) -> bool:
+        """Whether segments are complete that the repository does not hold yet: ship before taking more."""
+        return bool(self._whole)
+
+    def take(self, start: Lsn, data: bytes | memoryview) -> None:
+        """Adds bytes that begin at `start`; WL002 when that is not where the last ended, WL001 for foreign WAL."""
+        if start != self.position:
+            raise errors.WL002.error(
+                f"found WAL from {start}, expected it from {self.position} on timeline {self.stream.timeline}",
+                changed="everything before is in the repository or will be asked for again",
+            )
+        rest = memoryview(data)
+        while rest:
+            segment = self._segment_at(self.position)
+            room = segment.end - self.position
+            self._open += rest[:room]
+            self.position += min(room, len(rest))
+            rest = rest[room:]
+            self._tail = bytes(self._open[-_MARK_BYTES:])
+            if self.position == segment.end:
+                _require_own(bytes(self._open[: _LONG_HEADER.size]), segment, self.stream)
+                self._whole.append((segment, bytes(self._open)))
+                self._open.clear()
+
+    def ship_whole(self) -> None:
+        """Every complete segment is durable, and the ranges it replaces are gone. May be repeated after an error."""
+        while self._whole:
+            segment, data = self._whole[0]
+            mark = self._mark_up_to(segment.end)
+            # The ranges go, and their marks with them: the segment carries the newest.
+            carried = mark or self._stored_mark
+            self.repository.put_wal_segment(
+                self.stream.cluster, segment, data, history=self.stream.history, mark=carried
+            )
+            self._whole.popleft()
+            self._advance(segment.end, mark)
+            self._delete_ranges(before=segment.end)
+
+    def ship_open(self) -> None:
+        """Everything taken is durable, and the mark even if nothing new was taken. May be repeated after an error."""
+        self.ship_whole()
+        if self.position > self.durable:
+            self._ship_range()
+        elif self.mark is not None and self.mark.lsn <= self.durable:
+            self._ship_mark(self.mark)
+
+    def _ship_range(self) -> None:
+        segment = self._segment_at(self.position)
+        start = max(self.durable, segment.start)
+        if not self._open:
+            return
+        data = bytes(self._open[start - segment.start :])
+        _require_own(bytes(self._open[: _LONG_HEADER.size]), segment, self.stream)
+        mark = self._mark_up_to(self.position)
+        self._put_range(start, data, mark)
+        self._advance(self.position, mark)
+
+    def _ship_mark(self, mark: Mark) -> None:
+        """The last bytes again, with the mark: nothing came after them until `mark.clock`.
+
+        They go in turns as one and as two bytes, so that the newest mark is never deleted before its successor is in.
+        """
+        last = [piece for piece in self._stored_ranges() if piece.end == self.durable]
+        taken = {piece.end - piece.start for piece in last}
+        size = next((size for size in range(1, _MARK_BYTES + 1) if size not in taken), 1)
+        tail = self._tail or self._stored_tail()
+        if len(tail) < _MARK_BYTES:
+            return
+        self._put_range(self.durable + -size, tail[-size:], mark)
+        self._advance(self.durable, mark)
+        for piece in last:
+            if piece.end - piece.start <= _MARK_BYTES and piece.end - piece.start != size:
+                self.repository.delete_wal_range(self.stream.cluster, piece)
+
+    def _stored_tail(self) -> bytes:
+        pieces = self.repository.wal_pieces(self.stream.cluster)
+        last = [piece for piece in pieces if piece.timeline == self.stream.timeline and piece.end == self.durable]
+        self._tail = self.repository.read_wal(self.stream.cluster, last[0])[-_MARK_BYTES:] if last else b""
+        return self._tail
+
+    def _put_range(self, start: Lsn, data: bytes, mark: Mark | None) -> None:
+        self._may_have_ranges = True
+        self.repository.put_wal_range(
+            self.stream.cluster, self.stream.timeline, start, data, history=self.stream.history, mark=mark
+        )
+
+    def _advance(self, durable: Lsn, mark: Mark | None) -> None:
+        self.durable = max(self.durable, durable)
+        if mark is not None:
+            self.mark, self._stored_mark = None, mark
+
+    def _mark_up_to(self, end: Lsn) -> Mark | None:
+        return self.mark if self.mark is not None and self.mark.lsn <= end else None
+
+    def _delete_ranges(self, *, before: Lsn) -> None:
+        if not self._may_have_ranges:
+            return
+        for piece in self._stored_ranges():
+            if piece.end <= before:
+                self.repository.delete_wal_range(self.stream.cluster, piece)
+        self._may_have_ranges = False
+
+    def _stored_ranges(self) -> list[WalPiece]:
+        pieces = self.repository.wal_pieces(self.stream.cluster)
+        return [piece for piece in pieces if piece.is_partial and piece.timeline == self.stream.timeline]
+
+    def _segment_at(self, lsn: Lsn) -> WalSegment:
+        return WalSegment.holding(self.stream.timeline, lsn, self.stream.segment_size)
+
+
+def _require_own(head: bytes, segment: WalSegment, stream: WalStreamId) -> None:
+    """The first page of a segment says whose it is; WL001 when that is somebody else (xlog_internal.h)."""
+    if len(head) < _LONG_HEADER.size:
+        return
+    _, flags, _, address, _, _, identifier, size, _ = _LONG_HEADER.unpack(head)
+    found = (str(identifier), Lsn(address), size)
+    expected = (stream.cluster, segment.start, stream.segment_size)
+    if not flags & _IS_LONG or found != expected:
+        raise errors.WL001.error(
+            f"found WAL of cluster {found[0]} at {found[1]} with {found[2]} bytes a segment, "
+            f"expected cluster {expected[0]} at {expected[1]} with {expected[2]}",
+            changed="the segment was not stored",
+            hints=[errors.ask("does the address now lead to another server?")],
+        )

@@ -1,0 +1,193 @@
+"""Verifying a backup without restoring it: every byte of it is read, and compared with what the server said of it.
+
+Proves the level *verified*: each file opens, has its size and the SHA-256 the server gave it, the server's manifest is
+whole, and the WAL between the backup's start and its stop is there and opens. Whether a server starts on it is for a
+restore to prove.
+
+Source: PostgreSQL documentation, "Backup Manifest Format".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from safepoint import errors
+from safepoint.backup.durable import durable_up_to
+from safepoint.model.backup import BackupFile, BackupManifest
+from safepoint.model.json_value import Json, JsonObject
+from safepoint.model.proof import ProofLevel
+from safepoint.repository import Repository
+from safepoint.steps.execute import Action, Context, Progress
+from safepoint.steps.plan import Plan, Step
+
+SERVER_MANIFEST = "backup_manifest"
+_TELL_EVERY = 4 * 1024 * 1024
+_DAMAGE = frozenset({errors.RP004, errors.RP005, errors.RP007})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verified:
+    """What was read and found right."""
+
+    backup_id: str
+    system_identifier: str
+    files: int
+    bytes: int
+    wal_bytes: int
+    level: ProofLevel = ProofLevel.VERIFIED
+
+    def to_json(self) -> dict[str, Json]:
+        """As it stands in evidence."""
+        return {
+            "backup": self.backup_id,
+            "system_identifier": self.system_identifier,
+            "level": self.level.value,
+            "files": self.files,
+            "bytes": self.bytes,
+            "wal_bytes": self.wal_bytes,
+        }
+
+
+def verify_backup(
+    repository: Repository, backup: BackupManifest, tell: Callable[[int], None] = lambda _: None
+) -> Verified:
+    """Everything the backup is made of is there and right; BK004 names the first file or WAL that is not."""
+    expected = _expected_files(repository, backup)
+    done = told = 0
+    for file in backup.files:
+        _verify_file(repository, backup, file, expected)
+        done += file.size
+        if done - told >= _TELL_EVERY:
+            told = done
+            tell(done)
+    absent = sorted(set(expected) - {file.path for file in backup.files})
+    if absent:
+        raise _damaged(backup, f"no {absent[0]} ({len(absent)} files)", "every file of the server's manifest")
+    tell(done)
+    return Verified(
+        backup_id=backup.id,
+        system_identifier=backup.system_identifier,
+        files=len(backup.files),
+        bytes=done,
+        wal_bytes=_verify_wal(repository, backup),
+    )
+
+
+def plan_verify(backup: BackupManifest) -> Plan:
+    """One step: read and compare everything."""
+    step = Step(
+        name="verify",
+        action="backup.verify",
+        title=f"read and compare every byte of {backup.id}",
+        arguments={"backup": backup.id},
+    )
+    return Plan(
+        verb="verify",
+        subject=backup.database,
+        title=f"verify backup {backup.id}",
+        steps=(step,),
+        facts=(("files", str(len(backup.files))), ("bytes", str(backup.raw_bytes))),
+    )
+
+
+def verify_actions(repository: Repository) -> Mapping[str, Action]:
+    """The action of a verify plan; its outcome is `Verified.to_json`."""
+
+    def verify(step: Step, context: Context) -> JsonObject:
+        backup = repository.backup(str(step.arguments["backup"]))
+        total = backup.raw_bytes
+        found = verify_backup(
+            repository, backup, lambda done: context.report(Progress(done=done, total=total, unit="bytes"))
+        )
+        return found.to_json()
+
+    return {"backup.verify": verify}
+
+
+def _expected_files(repository: Repository, backup: BackupManifest) -> Mapping[str, tuple[int, str]]:
+    """Size and SHA-256 by path, from the server's manifest, which proves itself by its own checksum."""
+    manifest = next((file for file in backup.files if file.path == SERVER_MANIFEST), None)
+    if manifest is None:
+        raise _damaged(backup, f"no {SERVER_MANIFEST}", "the server's own list of files")
+    content = b"".join(_blobs(repository, backup, manifest))
+    try:
+        value = json.loads(content)
+        body = content[: content.rindex(b'"Manifest-Checksum"')]
+        files = {_path_of(entry): (int(entry["Size"]), str(entry["Checksum"])) for entry in value["Files"]}
+        checksum = value["Manifest-Checksum"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise _damaged(backup, f"an unreadable {SERVER_MANIFEST} ({error})", "the server's list of files") from error
+    found = hashlib.sha256(body).hexdigest()
+    if found != checksum:
+        raise _damaged(backup, f"checksum {found} of {SERVER_MANIFEST}", str(checksum))
+    return files
+
+
+def _path_of(entry: Mapping[str, Any]) -> str:
+    if "Encoded-Path" in entry:
+        return bytes.fromhex(entry["Encoded-Path"]).decode(errors="surrogateescape")
+    return str(entry["Path"])
+
+
+def _verify_file(
+    repository: Repository, backup: BackupManifest, file: BackupFile, expected: Mapping[str, tuple[int, str]]
+) -> None:
+    digest, size = hashlib.sha256(), 0
+    for blob in _blobs(repository, backup, file):
+        digest.update(blob)
+        size += len(blob)
+    if file.path == SERVER_MANIFEST:
+        return
+    if file.path not in expected:
+        raise _damaged(backup, f"{file.path} in the backup", "no file that the server's manifest does not name")
+    if (size, digest.hexdigest()) != expected[file.path]:
+        wanted_size, wanted = expected[file.path]
+        raise _damaged(
+            backup, f"{file.path} with {size} bytes, SHA-256 {digest.hexdigest()}", f"{wanted_size} bytes, {wanted}"
+        )
+
+
+def _blobs(repository: Repository, backup: BackupManifest, file: BackupFile) -> Iterator[bytes]:
+    try:
+        yield from repository.read_blobs(file.blobs) if len(file.blobs) > 1 else map(repository.read_blob, file.blobs)
+    except errors.SafepointError as error:
+        if error.spec not in _DAMAGE:
+            raise
+        raise _damaged(backup, f"that {file.path} does not open ({error.message})", "every blob whole") from error
+
+
+def _verify_wal(repository: Repository, backup: BackupManifest) -> int:
+    """Bytes of WAL read; the backup's own range is among them without a hole."""
+    durable = durable_up_to(repository, backup.system_identifier, backup.timeline, backup.start_lsn)
+    if durable < backup.stop_lsn:
+        raise _damaged(
+            backup, f"its WAL from {backup.start_lsn} up to {durable}", f"WAL up to {backup.stop_lsn} in the repository"
+        )
+    read = 0
+    for piece in repository.wal_pieces(backup.system_identifier):
+        if piece.timeline != backup.timeline or piece.end <= backup.start_lsn or piece.start >= backup.stop_lsn:
+            continue
+        try:
+            content = repository.read_wal(backup.system_identifier, piece)
+        except errors.SafepointError as error:
+            if error.spec not in _DAMAGE:
+                raise
+            raise _damaged(backup, f"that WAL {piece.name} does not open ({error.message})", "it whole") from error
+        if len(content) != piece.end - piece.start:
+            raise _damaged(backup, f"{len(content)} bytes in {piece.name}", f"{piece.end - piece.start}")
+        read += len(content)
+    return read
+
+
+def _damaged(backup: BackupManifest, found: str, expected: str) -> errors.SafepointError:
+    return errors.BK004.error(
+        f"found {found} in backup {backup.id}, expected {expected}",
+        hints=[
+            errors.ask("has the store lost or changed data?"),
+            errors.run("take a new backup at once, and keep the older ones until it is verified"),
+        ],
+    )

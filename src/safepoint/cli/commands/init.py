@@ -1,0 +1,61 @@
+"""`safepoint init`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from safepoint.cli.carry_out import show_then_execute
+from safepoint.cli.options import DryRunOption, JsonOption
+from safepoint.cli.show import print_facts, print_json
+from safepoint.model.json_value import Json
+from safepoint.steps.execute import execute
+from safepoint.steps.journal import MemoryJournal
+from safepoint.workflows.initialise import Findings, Wishes, ability_to_json, find_out, init_actions, plan_init
+
+
+def init(
+    url: Annotated[
+        str | None,
+        typer.Option(help="Where the database is: env:NAME, file:PATH, cmd:COMMAND. Default: as Prisma's schema says."),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="What to call it; default: the database's own name.")] = None,
+    repository: Annotated[
+        str | None, typer.Option(help="A folder for backups and WAL, as file:/srv/backups; created if absent.")
+    ] = None,
+    key: Annotated[
+        str, typer.Option(help="Where the repository's key is kept; `none` for no encryption.")
+    ] = "env:SAFEPOINT_KEY",
+    dry_run: DryRunOption = False,
+    is_json: JsonOption = False,
+) -> None:
+    """Write safepoint.toml for a database, asking nothing that can be found out. Needs no repository."""
+    wishes = Wishes(directory=Path.cwd(), url=url, name=name, repository=repository, key=key)
+    found = find_out(wishes)
+    plan = plan_init(wishes, found)
+    run = show_then_execute(
+        plan,
+        lambda observer: execute(plan, actions=init_actions(wishes), journal=MemoryJournal(), observer=observer),
+        is_dry_run=dry_run,
+        is_json=is_json,
+    )
+    if run is None:
+        return
+    path = str(run.outcomes["write-strategy"]["path"])
+    if is_json:
+        print_json(_as_json(path, found))
+    else:
+        print_facts([("wrote", path), ("next", "`safepoint status`")])
+
+
+def _as_json(path: str, found: Findings) -> dict[str, Json]:
+    return {
+        "path": path,
+        "database": found.database.redacted,
+        "version": str(found.facts.version),
+        "data": str(found.data) if found.data else None,
+        "migrations": str(found.prisma.migrations) if found.prisma and found.prisma.migrations else None,
+        "abilities": [ability_to_json(ability) for ability in found.abilities],
+    }

@@ -1,0 +1,82 @@
+"""`safepoint restore`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from safepoint.cli.carry_out import show_then_execute
+from safepoint.cli.options import ConfigOption, DatabaseArgument, DryRunOption, JsonOption
+from safepoint.cli.show import print_facts, print_json
+from safepoint.model.json_value import Json
+from safepoint.workflows.project import load_project
+from safepoint.workflows.restore import Restored, Source, conclude, prepare_restore, source_at, source_of
+
+
+def restore(
+    database: DatabaseArgument = None,
+    to: Annotated[
+        str,
+        typer.Option(metavar="TARGET", help="latest, an instant (2026-03-01T02:10:07+00:00) or an LSN (0/5000028)."),
+    ] = ...,  # type: ignore[assignment]
+    into: Annotated[Path, typer.Option(metavar="DIR", help="An absent or empty directory.")] = ...,  # type: ignore[assignment]
+    repository: Annotated[
+        str | None,
+        typer.Option(help="A repository's name; or its URL, as file:/srv/backups: then no strategy file is needed."),
+    ] = None,
+    key: Annotated[str, typer.Option(help="With a repository's URL: where its key is kept.")] = "env:SAFEPOINT_KEY",
+    promote: Annotated[
+        bool, typer.Option("--promote/--no-promote", help="Leave the copy writable, or in recovery at the target.")
+    ] = True,
+    query: Annotated[list[str] | None, typer.Option(help="A query that the copy must answer; may be repeated.")] = None,
+    config: ConfigOption = None,
+    dry_run: DryRunOption = False,
+    is_json: JsonOption = False,
+) -> None:
+    """Restore a database's cluster to an exact instant, start it, prove it. Needs a repository, no server.
+
+    The copy listens on a private socket and archives nowhere; production is never touched. Killed anywhere, the same
+    command goes on or begins afresh.
+    """
+    source = _source(database, repository, key, config)
+    job = prepare_restore(source, to=to, into=into, promotes=promote, queries=query or ())
+    run = show_then_execute(job.plan, job.execute, is_dry_run=dry_run, is_json=is_json)
+    if run is None:
+        return
+    restored = conclude(job, run)
+    if is_json:
+        print_json(_as_json(restored))
+        return
+    facts = [
+        ("restored", f"{restored.backup} to {restored.target}"),
+        ("replayed", f"up to {restored.replayed}, last commit {restored.last_commit or 'unknown'}"),
+        *((proof.name, f"{proof.outcome.value}: {proof.detail}") for proof in restored.proofs),
+        ("evidence", restored.evidence),
+        ("seconds", f"{sum(restored.seconds.values()):.1f}"),
+        ("connect", f"psql '{restored.url.redacted}'"),
+        ("stop it", f"kill -INT $(head -1 {restored.data}/postmaster.pid)"),
+    ]
+    print_facts(facts)
+
+
+def _source(database: str | None, repository: str | None, key: str, config: Path | None) -> Source:
+    """A name is one of the strategy file's; anything with a colon or a slash is a URL or a folder."""
+    if repository is not None and (":" in repository or "/" in repository):
+        return source_at(repository, key, database)
+    return source_of(load_project(config), database, repository)
+
+
+def _as_json(restored: Restored) -> dict[str, Json]:
+    return {
+        "backup": restored.backup,
+        "target": restored.target,
+        "replayed": restored.replayed,
+        "last_commit": restored.last_commit,
+        "data": str(restored.data),
+        "url": restored.url.reveal(),
+        "proofs": [proof.to_json() for proof in restored.proofs],
+        "seconds": dict(restored.seconds),
+        "evidence": restored.evidence,
+    }

@@ -1,0 +1,47 @@
+"""A deployment that is under way: its two sessions, its lease and its journal."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+from safepoint.migration.deploy.session import APPLICATION_NAME, Worker, lease
+from safepoint.migration.ledger.journal import DatabaseJournal, open_journal
+from safepoint.postgres.connect import connect, require_direct
+from safepoint.postgres.url import DatabaseUrl
+from safepoint.steps.plan import Plan
+
+_DURABLE = """
+SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'
+"""
+"""A journal entry lost in a crash would let a unit that stands alone run twice."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """`control` holds the lease and keeps the journal, in autocommit; `worker` carries out units."""
+
+    plan: Plan
+    control: psycopg.Connection[Any]
+    worker: Worker
+    journal: DatabaseJournal
+
+
+@contextmanager
+def open_deployment(url: DatabaseUrl, plan: Plan, *, schema: str) -> Generator[Deployment]:
+    """The right to carry the plan out in that database, alone, until the context ends.
+
+    Schema `safepoint` exists when it begins. Raises MG006 when another deployment runs, PG004, PG005, PG007.
+    """
+    require_direct(url)
+    with connect(url, application_name=APPLICATION_NAME) as control, lease(control):
+        control.execute(_DURABLE)
+        worker = Worker(url, schema)
+        try:
+            yield Deployment(plan=plan, control=control, worker=worker, journal=open_journal(control, plan))
+        finally:
+            worker.close()

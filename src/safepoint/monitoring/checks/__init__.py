@@ -1,0 +1,18 @@
+"""The checks, one file each. Each is a pure function from the situation to its findings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from safepoint.monitoring.checks import backup_age, backup_proof, migrations, server, wal
+from safepoint.monitoring.finding import Finding
+from safepoint.monitoring.situation import Situation
+
+Check = Callable[[Situation], Sequence[Finding]]
+
+CHECKS: tuple[Check, ...] = (server.judge, backup_age.judge, backup_proof.judge, wal.judge, migrations.judge)
+
+
+def judge_all(situation: Situation) -> tuple[Finding, ...]:
+    """Every check's findings, in the order of `CHECKS`."""
+    return tuple(finding for check in CHECKS for finding in check(situation))

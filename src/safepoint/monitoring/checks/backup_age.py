@@ -1,0 +1,31 @@
+"""There is a backup, and it is not older than a day and two hours: a daily schedule with room for the run itself."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from safepoint.model.measures import format_duration
+from safepoint.monitoring.finding import Finding, State
+from safepoint.monitoring.situation import Situation
+
+NAME = "backup"
+OLDEST = timedelta(days=1, hours=2)
+
+
+def judge(situation: Situation) -> tuple[Finding, ...]:
+    """Bad when there is none or the newest is too old; unknown without a repository to look in."""
+    if not situation.has_repository:
+        return (_finding(State.UNKNOWN, "no repository", "add [repository.main] to the strategy file"),)
+    if situation.repository_obstacle:
+        return (_finding(State.UNKNOWN, situation.repository_obstacle, "make the repository reachable"),)
+    cure = f"`safepoint backup {situation.database} --tier daily`"
+    if not situation.backups:
+        return (_finding(State.BAD, "no backup", cure),)
+    newest = max(situation.backups, key=lambda backup: backup.stopped_at)
+    age = situation.now - newest.stopped_at
+    fact = f"{newest.id} ({newest.tier}) ended {format_duration(age)} ago, {len(situation.backups)} in all"
+    return (_finding(State.GOOD, fact) if age <= OLDEST else _finding(State.BAD, fact, cure),)
+
+
+def _finding(state: State, fact: str, cure: str = "") -> Finding:
+    return Finding(check=NAME, state=state, fact=fact, cure=cure)

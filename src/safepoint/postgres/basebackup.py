@@ -1,0 +1,155 @@
+"""BASE_BACKUP: a cluster's files as the server sends them, and the range of WAL that makes them consistent.
+
+The server checks its own pages while it reads; damage ends the backup with BK005. WAL is not included: fetching
+[start, stop) is the caller's duty, and without it these files are no backup.
+
+Source: PostgreSQL documentation, "Streaming Replication Protocol", BASE_BACKUP (PostgreSQL 15 and later).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from enum import Enum
+
+from psycopg import pq
+
+from safepoint import errors
+from safepoint.model.lsn import Lsn, TimelineId
+from safepoint.postgres.replication import ReplicationSession, literal, rows_of
+from safepoint.postgres.tar_stream import ByteStream, TarEntry, read_entries
+
+CHECKPOINT_SECONDS = 3600.0
+"""How long a checkpoint may take before the copy begins: a spread one fills checkpoint_completion_target."""
+
+SILENCE_SECONDS = 300.0
+"""How long the server may be silent while it copies."""
+
+_PROGRESS = struct.Struct("!cQ")
+
+
+class Checkpoint(Enum):
+    """How the server reaches the checkpoint a backup starts from."""
+
+    FAST = "fast"
+    SPREAD = "spread"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackupPosition:
+    """Where a base backup begins or ends."""
+
+    lsn: Lsn
+    timeline: TimelineId
+
+
+class BaseBackup:
+    """One running BASE_BACKUP: `begin`, then `entries` to their end, then `manifest`, then `finish`."""
+
+    def __init__(self, session: ReplicationSession, *, progress: Callable[[int], None] | None = None) -> None:
+        self._session = session
+        self._progress = progress
+        self._manifest: list[bytes] = []
+        self._in_manifest = False
+
+    def begin(self, *, label: str, checkpoint: Checkpoint) -> tuple[BackupPosition, int]:
+        """The backup has begun at the position returned; with the server's estimate of the bytes to come.
+
+        BK006 when the cluster has tablespaces.
+        """
+        self._session.send(
+            f"BASE_BACKUP (LABEL {literal(label)}, PROGRESS true, CHECKPOINT {literal(checkpoint.value)}, WAL false, "
+            "WAIT false, MANIFEST 'yes', MANIFEST_CHECKSUMS 'SHA256')"
+        )
+        position = _position(self._require(self._session.next_result(CHECKPOINT_SECONDS), pq.ExecStatus.TUPLES_OK))
+        spaces = rows_of(self._require(self._session.next_result(SILENCE_SECONDS), pq.ExecStatus.TUPLES_OK))
+        _refuse_tablespaces(spaces)
+        self._require(self._session.next_result(SILENCE_SECONDS), pq.ExecStatus.COPY_OUT)
+        return position, sum(int(size or 0) * 1024 for _, _, size in spaces)
+
+    def entries(self, group: int) -> Generator[tuple[TarEntry, Generator[bytes]]]:
+        """Every file, directory and link of the data directory, content in pieces of `group` bytes; pg_control last."""
+        stream = ByteStream(self._next_data)
+        yield from read_entries(stream, group)
+        while stream.read(1 << 16):
+            pass
+
+    @property
+    def manifest(self) -> bytes:
+        """The server's backup manifest; complete once `entries` is exhausted."""
+        return b"".join(self._manifest)
+
+    def finish(self) -> BackupPosition:
+        """The server has ended the backup; the files are consistent from the position returned on.
+
+        BK005 when it found damaged pages.
+        """
+        position = _position(self._require(self._next_result(), pq.ExecStatus.TUPLES_OK))
+        while self._next_result() is not None:
+            pass
+        return position
+
+    def _next_data(self) -> memoryview | bytes:
+        """The next chunk of the archive; b"" when the archives are over. The manifest is kept aside."""
+        while True:
+            message = self._session.read_copy(SILENCE_SECONDS)
+            if message is None:
+                return self._end_of_copy()
+            kind = bytes(message[:1])
+            if kind == b"d" and self._in_manifest:
+                self._manifest.append(bytes(message[1:]))
+            elif kind == b"d":
+                return message[1:]
+            elif kind == b"m":
+                self._in_manifest = True
+            elif kind == b"p" and self._progress is not None:
+                self._progress(_PROGRESS.unpack_from(message)[1])
+
+    def _end_of_copy(self) -> bytes:
+        if not self._session.is_copy_over:
+            raise errors.WL005.error(
+                f"found no data for {SILENCE_SECONDS:.0f} s, expected the base backup to go on",
+                hints=[errors.ask("is the server's disk stalled, or the network cut?")],
+            )
+        return b""
+
+    def _next_result(self) -> pq.abc.PGresult | None:
+        try:
+            return self._session.next_result(SILENCE_SECONDS)
+        except errors.Refused as error:
+            raise self._with_warnings(error) from error
+
+    def _with_warnings(self, error: errors.SafepointError) -> errors.SafepointError:
+        """The error with what the server had warned of before: which file, which block."""
+        warnings = "; ".join(notice for notice in self._session.notices if "checksum" in notice)
+        if error.spec is not errors.BK005 or not warnings:
+            return error
+        return errors.BK005.error(
+            f"found pages whose checksum fails ({warnings}), expected none",
+            changed="no backup was made; older backups are untouched",
+            hints=[
+                errors.ask("is the disk or the memory of the server failing?"),
+                errors.run("look at the pages named before anything else writes there; restore from an older backup"),
+            ],
+        )
+
+    def _require(self, result: pq.abc.PGresult | None, status: pq.ExecStatus) -> pq.abc.PGresult:
+        if result is None or result.status != status:
+            found = "nothing" if result is None else pq.ExecStatus(result.status).name
+            raise errors.BK001.error(f"found {found} in answer to BASE_BACKUP, expected {status.name}")
+        return result
+
+
+def _position(result: pq.abc.PGresult) -> BackupPosition:
+    ((lsn, timeline),) = rows_of(result)
+    return BackupPosition(lsn=Lsn.parse(str(lsn)), timeline=TimelineId(int(str(timeline))))
+
+
+def _refuse_tablespaces(spaces: list[tuple[str | None, ...]]) -> None:
+    named = [f"{oid} at {location}" for oid, location, _ in spaces if oid is not None]
+    if named:
+        raise errors.BK006.error(
+            f"found tablespaces {', '.join(named)}, expected everything below the data directory",
+            hints=[errors.run("move their relations: ALTER TABLE … SET TABLESPACE pg_default, then DROP TABLESPACE")],
+        )

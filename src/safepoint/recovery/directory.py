@@ -1,0 +1,179 @@
+"""The directory a restore writes into: who may have it, and the marker that says it is not finished.
+
+Invariant: from before the first byte until after the last proof the marker is there; a directory with a marker holds
+nothing of value and may be taken over by another restore of the same cluster, one without may not.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safepoint import errors
+from safepoint.model.json_value import JsonObject
+from safepoint.model.measures import format_bytes
+from safepoint.postgres.binaries import Binaries
+from safepoint.postgres.cluster import Cluster, adopt_cluster, is_running, stop
+from safepoint.postgres.pid_file import live_pid_file
+from safepoint.postgres.server_user import server_user
+
+MARKER = "safepoint.restoring"
+
+
+@dataclass(slots=True)
+class RestoreDirectory:
+    """A target directory held by this process: no second restore works there meanwhile."""
+
+    path: Path
+    _lock: int | None = field(default=None)
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether this process holds the directory."""
+        return self._lock is not None
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the copy was handed over."""
+        return not (self.path / MARKER).exists()
+
+    def claim(self, binaries: Binaries, note: JsonObject, needed_bytes: int) -> None:
+        """The directory is ours, empty but for the marker or what an earlier restore left; no server runs there.
+
+        RC002 when it is in use, not empty, or another cluster's; nothing was changed then.
+        """
+        existing = self.path / MARKER
+        if existing.exists():
+            self._require_same_cluster(note)
+        else:
+            _require_unused(self.path)
+        _require_space(self.path, needed_bytes)
+        server_user(self.path, binaries).make_directory(self.path)
+        self.hold()
+        write_durably(existing, json.dumps(note, indent=1).encode())
+        self.stop_server(binaries)
+
+    def hold(self) -> None:
+        """This process alone works in the directory until it ends; RC002 when another does."""
+        if self._lock is not None:
+            return
+        descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(descriptor)
+            raise _unusable(f"{self.path} held by another restore", "it free") from error
+        self._lock = descriptor
+
+    def release(self) -> None:
+        """Another process may work in the directory."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def clear(self) -> None:
+        """Nothing but the marker is left."""
+        for entry in list(self.path.iterdir()):
+            if entry.name == MARKER:
+                continue
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
+
+    def finish(self) -> None:
+        """The marker is gone: the directory holds a finished, proven cluster."""
+        with suppress(FileNotFoundError):
+            (self.path / MARKER).unlink()
+        _sync_directory(self.path)
+
+    def cluster(self, binaries: Binaries) -> Cluster:
+        """The cluster restored here."""
+        return adopt_cluster(self.path, binaries)
+
+    def stop_server(self, binaries: Binaries) -> None:
+        """No server runs on the directory; one can only be what an interrupted restore left."""
+        if live_pid_file(self.path) is None:
+            return
+        cluster = self.cluster(binaries)
+        if is_running(cluster):
+            stop(cluster, mode="immediate")
+
+    def _require_same_cluster(self, note: JsonObject) -> None:
+        found = _read_marker(self.path / MARKER)
+        if found.get("system_identifier") != note["system_identifier"]:
+            raise _unusable(
+                f"{self.path} half restored from cluster {found.get('system_identifier')}",
+                f"it empty or half restored from cluster {note['system_identifier']}",
+            )
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """The file has this content, whole, after any crash; until then it had its old one."""
+    draft = path.with_name(path.name + ".new")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(descriptor, content)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    draft.replace(path)
+    _sync_directory(path.parent)
+
+
+def _read_marker(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise _unusable(f"an unreadable {path} ({error})", "the marker of a restore") from error
+
+
+def _require_unused(path: Path) -> None:
+    if live_pid_file(path) is not None:
+        raise _unusable(f"a running server on {path}", "an absent or empty directory")
+    if path.is_symlink() or (path.exists() and not path.is_dir()):
+        raise _unusable(f"{path} to be no directory", "an absent or empty directory")
+    if path.is_dir() and any(path.iterdir()):
+        kind = "a data directory" if (path / "PG_VERSION").exists() else "files"
+        raise _unusable(f"{kind} in {path}", "an absent or empty directory")
+    if path.is_dir() and path.is_mount():
+        raise _unusable(f"{path} to be a mount point", "a directory below it")
+    for parent in _parents(path):
+        if (parent / "PG_VERSION").exists():
+            raise _unusable(f"{path} within the data directory {parent}", "a directory of its own")
+
+
+def _parents(path: Path) -> Iterator[Path]:
+    yield from path.absolute().parents
+
+
+def _require_space(path: Path, needed: int) -> None:
+    place = next(parent for parent in (path, *_parents(path)) if parent.is_dir())
+    free = shutil.disk_usage(place).free
+    if free < needed:
+        raise _unusable(f"{format_bytes(free)} free at {place}", f"{format_bytes(needed)} for files and WAL")
+
+
+def _unusable(found: str, expected: str) -> errors.SafepointError:
+    return errors.RC002.error(
+        f"found {found}, expected {expected}",
+        hints=[
+            errors.ask("is a cluster there that is still wanted?"),
+            errors.run("restore into a fresh directory: `--into DIR`"),
+        ],
+    )
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

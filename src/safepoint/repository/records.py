@@ -1,0 +1,31 @@
+"""Records: one small JSON object each, append-only, in the order of their names."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import UTC, datetime
+
+from safepoint import errors
+from safepoint.model.json_value import JsonObject
+from safepoint.repository.objects import as_json, from_json, read_object, seal_object
+from safepoint.repository.seal import Keyring, Kind
+from safepoint.stores.port import Store
+
+
+def append_record(store: Store, keyring: Keyring, kind: str, record: JsonObject, at: datetime) -> None:
+    """Makes the record durable; its name begins with `at`."""
+    name = f"{_prefix(kind)}{at.astimezone(UTC):%Y%m%dT%H%M%S.%fZ}-{secrets.token_hex(8)}"
+    if not store.put_if_absent(name, seal_object(keyring, Kind.RECORD, name, as_json(record))):
+        raise errors.RP007.error(f"found {name} in the store, expected a random name to be free")
+
+
+def read_records(store: Store, keyring: Keyring, kind: str) -> tuple[JsonObject, ...]:
+    """All records of the kind, oldest first; RP005 names the first that does not open."""
+    return tuple(
+        from_json(name, Kind.RECORD, read_object(store, keyring, Kind.RECORD, name).body)
+        for name in store.list(_prefix(kind))
+    )
+
+
+def _prefix(kind: str) -> str:
+    return f"records/{kind}/"

@@ -1,0 +1,209 @@
+"""How pieces of objects are sealed: derived keys, positions as nonces, and what is authenticated beside the data.
+
+Every object has a random salt; its key is derived from the repository's master key, the salt and the kind of object.
+The nonce of a piece is its position in the object: unique under that key, because objects are written once. Beside
+the piece, the seal covers the format version, the repository, the kind, the piece's identity, its raw length and how
+it was compressed. Without encryption the framing is the same and a keyed BLAKE3 checksum takes the place of the
+authenticated encryption: it finds accidents, not attackers. docs/FORMAT.md is the specification.
+"""
+
+from __future__ import annotations
+
+import struct
+import threading
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Protocol
+
+import zstandard
+from blake3 import blake3
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+FORMAT_VERSION = 1
+GENERATION = 1
+SALT_BYTES = 32
+ID_BYTES = 32
+TAG_BYTES = 16
+OVERHEAD = 1 + TAG_BYTES
+_MAGIC = b"safepnt\n"
+_HEADER = struct.Struct(">8sHHI32s")
+HEADER_BYTES = _HEADER.size
+_AAD = struct.Struct(">9sHH16s32sQB")
+_LEVEL = 1
+
+
+class Kind(IntEnum):
+    """What an object, or a part of a pack, is."""
+
+    PACK = 1
+    TABLE = 2
+    MANIFEST = 3
+    WAL = 4
+    HISTORY = 5
+    RECORD = 6
+
+
+class Codec(IntEnum):
+    """How a piece was compressed; the first byte of its sealed form."""
+
+    RAW = 0
+    ZSTD = 1
+
+
+class BrokenSeal(Exception):
+    """The bytes are not what was sealed; the caller knows of which object and raises RP005."""
+
+
+class Seal(Protocol):
+    """Seals and opens bytes under the key of one object."""
+
+    def close(self, nonce: bytes, payload: bytes, beside: bytes) -> bytes:
+        """The payload made tamper-evident: TAG_BYTES longer."""
+        ...
+
+    def open(self, nonce: bytes, sealed: bytes | memoryview, beside: bytes) -> bytes:
+        """The payload; BrokenSeal."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Keyring:
+    """The keys of one repository. `family` is what seals call the repository: its id, or that of its siblings."""
+
+    family: bytes
+    master: bytes
+    is_encrypted: bool
+
+    def derive(self, purpose: str, salt: bytes | None = None) -> bytes:
+        """32 bytes for one purpose."""
+        return HKDF(algorithm=SHA256(), length=32, salt=salt, info=f"safepoint 1 {purpose}".encode()).derive(
+            self.master
+        )
+
+    def seal_for(self, kind: Kind, salt: bytes) -> PieceSeal:
+        """The seal of the object of this kind that has this salt."""
+        key = self.derive(f"object {kind.name.lower()}", salt)
+        return PieceSeal(_AesSeal(key) if self.is_encrypted else _ChecksumSeal(key), self.family, kind)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class PieceSeal:
+    """Seals the pieces of one object."""
+
+    _seal: Seal
+    _family: bytes
+    _kind: Kind
+
+    def close(
+        self, position: int, identity: bytes, raw_length: int, codec: Codec, payload: bytes, *, kind: Kind | None = None
+    ) -> tuple[bytes, bytes]:
+        """The piece to be written at `position`, in two parts: OVERHEAD bytes longer than the payload."""
+        beside = self._beside(identity, raw_length, codec, kind)
+        return bytes([codec]), self._seal.close(_nonce(position), payload, beside)
+
+    def open(
+        self, position: int, identity: bytes, raw_length: int, piece: bytes | memoryview, *, kind: Kind | None = None
+    ) -> bytes:
+        """The raw data of the piece that was read at `position`; BrokenSeal."""
+        if len(piece) < OVERHEAD or piece[0] not in {Codec.RAW, Codec.ZSTD}:
+            raise BrokenSeal
+        codec = Codec(piece[0])
+        beside = self._beside(identity, raw_length, codec, kind)
+        payload = self._seal.open(_nonce(position), memoryview(piece)[1:], beside)
+        return decompress(codec, payload, raw_length)
+
+    def _beside(self, identity: bytes, raw_length: int, codec: Codec, kind: Kind | None) -> bytes:
+        part = self._kind if kind is None else kind
+        return _AAD.pack(b"safepoint", FORMAT_VERSION, part, self._family, identity, raw_length, codec)
+
+
+class _AesSeal:
+    """AES-256-GCM."""
+
+    def __init__(self, key: bytes) -> None:
+        self._cipher = AESGCM(key)
+
+    def close(self, nonce: bytes, payload: bytes, beside: bytes) -> bytes:
+        return self._cipher.encrypt(nonce, payload, beside)
+
+    def open(self, nonce: bytes, sealed: bytes | memoryview, beside: bytes) -> bytes:
+        try:
+            return self._cipher.decrypt(nonce, sealed, beside)
+        except InvalidTag:
+            raise BrokenSeal from None
+
+
+class _ChecksumSeal:
+    """The payload in the clear, and a keyed BLAKE3 of everything."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def close(self, nonce: bytes, payload: bytes, beside: bytes) -> bytes:
+        return payload + self._tag(nonce, payload, beside)
+
+    def open(self, nonce: bytes, sealed: bytes | memoryview, beside: bytes) -> bytes:
+        payload, tag = bytes(sealed[:-TAG_BYTES]), bytes(sealed[-TAG_BYTES:])
+        if self._tag(nonce, payload, beside) != tag:
+            raise BrokenSeal
+        return payload
+
+    def _tag(self, nonce: bytes, payload: bytes, beside: bytes) -> bytes:
+        return blake3(nonce + beside, key=self._key).update(payload).digest(length=TAG_BYTES)
+
+
+def header(kind: Kind, salt: bytes) -> bytes:
+    """The first HEADER_BYTES of every object."""
+    return _HEADER.pack(_MAGIC, FORMAT_VERSION, kind, GENERATION, salt)
+
+
+def read_header(data: bytes, kind: Kind) -> bytes:
+    """The salt of an object that begins with `data`; BrokenSeal unless it is of this kind and version."""
+    if len(data) < HEADER_BYTES:
+        raise BrokenSeal
+    salt = data[HEADER_BYTES - SALT_BYTES : HEADER_BYTES]
+    if data[:HEADER_BYTES] != header(kind, salt):
+        raise BrokenSeal
+    return salt
+
+
+class _Compressors(threading.local):
+    """zstd contexts serve one thread at a time."""
+
+    def __init__(self) -> None:
+        self.compressor = zstandard.ZstdCompressor(level=_LEVEL)
+        self.decompressor = zstandard.ZstdDecompressor()
+
+
+_COMPRESSORS = _Compressors()
+
+
+def compress(raw: bytes) -> tuple[Codec, bytes]:
+    """zstd, or the data as it is where zstd does not make it smaller. Releases the interpreter's lock."""
+    packed = _COMPRESSORS.compressor.compress(raw)
+    return (Codec.ZSTD, packed) if len(packed) < len(raw) else (Codec.RAW, raw)
+
+
+def decompress(codec: Codec, payload: bytes, raw_length: int) -> bytes:
+    """Exactly `raw_length` bytes; BrokenSeal."""
+    if codec is Codec.ZSTD:
+        payload = _decompress(payload, raw_length)
+    if len(payload) != raw_length:
+        raise BrokenSeal
+    return payload
+
+
+def _decompress(payload: bytes, raw_length: int) -> bytes:
+    try:
+        if zstandard.frame_content_size(payload) != raw_length:
+            raise BrokenSeal
+        return _COMPRESSORS.decompressor.decompress(payload)
+    except zstandard.ZstdError:
+        raise BrokenSeal from None
+
+
+def _nonce(position: int) -> bytes:
+    return position.to_bytes(12, "big")

@@ -1,0 +1,200 @@
+"""WAL in the repository: complete segments, ranges of the open one, and timeline histories.
+
+    wal/<cluster>/<timeline>-<digest of its history>/<segment>.<size>MB     a complete segment
+    wal/<cluster>/<timeline>-<digest of its history>/<timeline>.history     the history itself
+    tmp/wal/<cluster>/<timeline>-<digest>/<start>-<end>                     a range, by LSN in 16 digits
+
+A name says which bytes of which timeline an object holds, so that coverage needs a listing only. The digest keeps the
+WAL of two servers apart that were promoted from one cluster and both claim a timeline number: this version lets only
+the first of them in (RP007), because a mixture restores to neither.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+
+from blake3 import blake3
+
+from safepoint import errors
+from safepoint.model.coverage import Mark, WalPiece
+from safepoint.model.json_value import Json
+from safepoint.model.lsn import Lsn, TimelineId, WalSegment
+from safepoint.repository.objects import Opened, read_facts, read_object, seal_object
+from safepoint.repository.seal import Keyring, Kind
+from safepoint.stores.port import NotFound, Store
+
+_MEBIBYTE = 1024 * 1024
+_CLUSTER = re.compile(r"[0-9]{1,20}")
+_LINEAGE = re.compile(r"([0-9A-F]{8})-([0-9a-f]{32})")
+_SEGMENT = re.compile(r"([0-9A-F]{24})\.([0-9]{1,4})MB")
+_RANGE = re.compile(r"([0-9A-F]{16})-([0-9A-F]{16})")
+
+
+class WalArchive:
+    """The WAL of all clusters in one repository. Everything put is durable on return."""
+
+    def __init__(self, store: Store, keyring: Keyring) -> None:
+        self._store = store
+        self._keyring = keyring
+        self._history_key = keyring.derive("history digest")
+        self._content_key = keyring.derive("wal digest")
+        self._only_lineages: set[str] = set()
+
+    def put_segment(self, cluster: str, segment: WalSegment, data: bytes, *, history: bytes, mark: Mark | None) -> None:
+        """The segment is stored; RP007 when other bytes already have its name."""
+        if len(data) != segment.size:
+            raise ValueError(f"found {len(data)} bytes for segment {segment.name}, expected {segment.size}")
+        folder = self._folder(cluster, segment.timeline, history)
+        name = f"wal/{folder}/{segment.name}.{segment.size // _MEBIBYTE}MB"
+        self._put(name, folder, data, _facts(cluster, segment.timeline, segment.start, mark))
+
+    def put_range(
+        self, cluster: str, timeline: TimelineId, start: Lsn, data: bytes, *, history: bytes, mark: Mark | None
+    ) -> None:
+        """The range [start, start + len(data)) is stored; RP007 when other bytes already have its name."""
+        if not data:
+            raise ValueError(f"found an empty range at {start}, expected WAL")
+        folder = self._folder(cluster, timeline, history)
+        name = f"tmp/wal/{folder}/{start.value:016X}-{(start + len(data)).value:016X}"
+        self._put(name, folder, data, _facts(cluster, timeline, start, mark))
+
+    def pieces(self, cluster: str) -> tuple[WalPiece, ...]:
+        """Everything held of the cluster, by timeline, start, end; two lineages of one timeline are RP007."""
+        names = (*self._store.list(f"wal/{_checked(cluster)}/"), *self._store.list(f"tmp/wal/{cluster}/"))
+        lineages: dict[TimelineId, str] = {}
+        pieces: list[WalPiece] = []
+        for name in names:
+            lineage, piece = _lineage_of(name), _piece_of(name)
+            if lineage is not None:
+                timeline = TimelineId(int(lineage[:8], 16))
+                _require_one_lineage(cluster, timeline, lineages.setdefault(timeline, lineage), lineage)
+            if piece is not None:
+                pieces.append(piece)
+        return tuple(sorted(pieces, key=lambda piece: (piece.timeline, piece.start, piece.end, piece.is_partial)))
+
+    def read(self, piece: WalPiece) -> bytes:
+        """The WAL bytes; RP004, RP005."""
+        return read_object(self._store, self._keyring, Kind.WAL, piece.name).body
+
+    def read_mark(self, piece: WalPiece) -> Mark | None:
+        """The newest mark that was known when the piece was put; RP004, RP005."""
+        found = read_facts(self._store, self._keyring, Kind.WAL, piece.name)["mark"]
+        return (
+            None if found is None else Mark(lsn=Lsn.parse(found["lsn"]), clock=datetime.fromisoformat(found["clock"]))
+        )
+
+    def delete_range(self, piece: WalPiece) -> None:
+        """The range is gone, or was already."""
+        if not piece.is_partial:
+            raise ValueError(f"found the complete segment {piece.name}, expected a range")
+        try:
+            self._store.delete(piece.name)
+        except NotFound:
+            return
+
+    def put_history(self, cluster: str, timeline: TimelineId, content: bytes) -> None:
+        """The history is stored; RP007 when the timeline has another one."""
+        folder = self._folder(cluster, timeline, content)
+        self._require_only_lineage(cluster, timeline, folder)
+        name = f"wal/{folder}/{timeline.history_name}"
+        sealed = seal_object(self._keyring, Kind.HISTORY, name, content)
+        if not self._store.put_if_absent(name, sealed):
+            self._read_history(name)
+
+    def read_history(self, cluster: str, timeline: TimelineId) -> bytes | None:
+        """The history, None when none is held; RP005, RP007 when two are."""
+        prefix = f"wal/{_checked(cluster)}/{timeline.hexadecimal}-"
+        found = [name for name in self._store.list(prefix) if name.endswith(f"/{timeline.history_name}")]
+        for name in found[1:]:
+            _require_one_lineage(cluster, timeline, found[0], name)
+        return self._read_history(found[0]) if found else None
+
+    def _read_history(self, name: str) -> bytes:
+        return read_object(self._store, self._keyring, Kind.HISTORY, name).body
+
+    def _put(self, name: str, folder: str, data: bytes, facts: dict[str, Json]) -> None:
+        self._require_only_lineage(*_cluster_and_timeline(folder), folder)
+        digest = blake3(data, key=self._content_key).hexdigest()
+        sealed = seal_object(self._keyring, Kind.WAL, name, data, {**facts, "digest": digest, "length": len(data)})
+        if not self._store.put_if_absent(name, sealed):
+            self._require_same(name, data)
+
+    def _require_same(self, name: str, data: bytes) -> None:
+        """Success means the stored bytes can be read back, so they are: this is the rare path after a crash."""
+        found: Opened = read_object(self._store, self._keyring, Kind.WAL, name)
+        if found.body != data:
+            raise errors.RP007.error(
+                f"found {name} stored with digest {found.facts['digest'][:16]}, "
+                f"expected {blake3(data, key=self._content_key).hexdigest()[:16]}",
+                hints=[
+                    errors.ask("do two servers, one of them perhaps a restored clone, archive under one identity?"),
+                    errors.run("stop archiving on the server that was cloned: `ALTER SYSTEM SET archive_mode = off`"),
+                ],
+            )
+
+    def _folder(self, cluster: str, timeline: TimelineId, history: bytes) -> str:
+        digest = blake3(history, key=self._history_key).hexdigest(length=16)
+        return f"{_checked(cluster)}/{timeline.hexadecimal}-{digest}"
+
+    def _require_only_lineage(self, cluster: str, timeline: TimelineId, folder: str) -> None:
+        """One listing per timeline and process. Two that arrive at once both pass; readers then refuse to mix."""
+        if folder in self._only_lineages:
+            return
+        for root in ("wal", "tmp/wal"):
+            for name in self._store.list(f"{root}/{cluster}/{timeline.hexadecimal}-"):
+                found = _lineage_of(name)
+                if found is not None:
+                    _require_one_lineage(cluster, timeline, found, folder.rpartition("/")[2])
+        self._only_lineages.add(folder)
+
+
+def _facts(cluster: str, timeline: TimelineId, start: Lsn, mark: Mark | None) -> dict[str, Json]:
+    return {
+        "cluster": cluster,
+        "timeline": timeline.value,
+        "start": str(start),
+        "mark": None if mark is None else {"lsn": str(mark.lsn), "clock": mark.clock.isoformat()},
+    }
+
+
+def _checked(cluster: str) -> str:
+    if not _CLUSTER.fullmatch(cluster):
+        raise ValueError(f"found the cluster {cluster!r}, expected a system identifier in decimal")
+    return cluster
+
+
+def _cluster_and_timeline(folder: str) -> tuple[str, TimelineId]:
+    cluster, _, lineage = folder.partition("/")
+    return cluster, TimelineId(int(lineage[:8], 16))
+
+
+def _lineage_of(name: str) -> str | None:
+    folder = name.split("/")[-2]
+    return folder if _LINEAGE.fullmatch(folder) else None
+
+
+def _piece_of(name: str) -> WalPiece | None:
+    """What the name says; None for histories and whatever else lies there."""
+    *_, lineage, leaf = name.split("/")
+    if not _LINEAGE.fullmatch(lineage):
+        return None
+    timeline = TimelineId(int(lineage[:8], 16))
+    if match := _RANGE.fullmatch(leaf):
+        start, end = Lsn(int(match[1], 16)), Lsn(int(match[2], 16))
+        return WalPiece(timeline=timeline, start=start, end=end, name=name, is_partial=True)
+    if match := _SEGMENT.fullmatch(leaf):
+        segment = WalSegment.parse(match[1], int(match[2]) * _MEBIBYTE)
+        return WalPiece(timeline=timeline, start=segment.start, end=segment.end, name=name, is_partial=False)
+    return None
+
+
+def _require_one_lineage(cluster: str, timeline: TimelineId, one: str, other: str) -> None:
+    if one != other:
+        raise errors.RP007.error(
+            f"found WAL of timeline {timeline} of cluster {cluster} under {one} and {other}, expected one history",
+            hints=[
+                errors.ask("were two copies of this cluster promoted, and do both archive?"),
+                errors.run("stop archiving on the copy that is not production: `ALTER SYSTEM SET archive_mode = off`"),
+            ],
+        )

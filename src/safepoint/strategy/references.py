@@ -1,0 +1,221 @@
+"""Secrets are fetched here, where they are used, and nowhere else: env:, file: and cmd: become a value.
+
+A fetched value is a Secret: it is never printed, logged or put into an error, and neither is what a command wrote.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import stat
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from safepoint import errors
+from safepoint.model.secret import Secret
+from safepoint.strategy import kinds
+from safepoint.strategy.dotenv import parse_dotenv
+from safepoint.strategy.values import Reference, ReferenceScheme, Strategy
+
+COMMAND_TIMEOUT = 30.0
+"""Seconds that a cmd: reference may take, a person's touch on a hardware key included."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolved:
+    """A fetched value, where it came from (safe to print), and what should be mended there."""
+
+    secret: Secret
+    origin: str
+    warnings: tuple[str, ...] = ()
+
+    def reveal(self) -> str:
+        """The value itself."""
+        return self.secret.reveal()
+
+
+def resolve_in(
+    strategy: Strategy, reference: Reference, environment: Mapping[str, str], *, timeout: float = COMMAND_TIMEOUT
+) -> Resolved:
+    """What a reference of this strategy stands for; CF003 as `resolve`."""
+    return resolve(
+        reference,
+        base=strategy.directory,
+        environment=environment,
+        dotenv_folders=strategy.dotenv_folders,
+        timeout=timeout,
+    )
+
+
+def resolve(
+    reference: Reference | str,
+    *,
+    base: Path,
+    environment: Mapping[str, str],
+    dotenv_folders: Sequence[Path] | None = None,
+    timeout: float = COMMAND_TIMEOUT,
+) -> Resolved:
+    """The one line of text that the reference stands for; CF003 with cause and cure if there is none.
+
+    Files and commands are relative to `base`. A variable that the environment lacks is looked for in the `.env` files
+    of `dotenv_folders` (default: `base`).
+    """
+    wanted = _parsed(reference) if isinstance(reference, str) else reference
+    match wanted.scheme:
+        case ReferenceScheme.ENV:
+            folders = (base,) if dotenv_folders is None else dotenv_folders
+            return _from_environment(wanted, environment, folders)
+        case ReferenceScheme.FILE:
+            return _from_file(wanted, base)
+        case ReferenceScheme.CMD:
+            return _from_command(wanted, base, environment, timeout)
+        case _:
+            return Resolved(secret=Secret(wanted.target), origin="the strategy file")
+
+
+def _parsed(text: str) -> Reference:
+    try:
+        return kinds.reference(text)
+    except ValueError as error:
+        message = str(error)
+    raise errors.CF003.error(message, hints=[errors.run('give a reference: "env:NAME", "file:path" or "cmd:command"')])
+
+
+def _from_environment(reference: Reference, environment: Mapping[str, str], folders: Sequence[Path]) -> Resolved:
+    name = reference.target
+    if name in environment:
+        secret = _one_line(environment[name], f"the environment variable {name}")
+        return Resolved(secret=secret, origin=f"environment variable {name}")
+    found = {folder / ".env": value for folder in folders if (value := _dotenv(folder, environment).get(name))}
+    if not found:
+        raise errors.CF003.error(
+            f"found no environment variable {name}, in {_paths(folders)} neither, expected it to be set",
+            hints=[
+                errors.ask("is it set in your shell, but not exported to this process?"),
+                errors.run(f"set it: `export {name}=…`, or write it into `.env` beside the strategy file"),
+            ],
+        )
+    if len(set(found.values())) > 1:
+        raise errors.CF003.error(
+            f"found {name} with different values in {' and '.join(map(str, found))}, expected one",
+            hints=[errors.ask("which one is right? Prisma, too, refuses to choose"), errors.run("delete the other")],
+        )
+    path, value = next(iter(found.items()))
+    return Resolved(secret=_one_line(value, f"{name} in {path}"), origin=f"{name} in {path}", warnings=_exposure(path))
+
+
+def _paths(folders: Sequence[Path]) -> str:
+    return " and ".join(str(folder / ".env") for folder in folders)
+
+
+def _dotenv(folder: Path, environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables of a folder's `.env`; none if there is no such file."""
+    path = folder / ".env"
+    return parse_dotenv(_read(path), environment) if path.exists() else {}
+
+
+def _from_file(reference: Reference, base: Path) -> Resolved:
+    path = base / reference.target
+    return Resolved(secret=_one_line(_read(path), str(path)), origin=f"file {path}", warnings=_exposure(path))
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except OSError as error:
+        message = f"found {(error.strerror or str(error)).lower()} at {path}, expected a readable file"
+    except UnicodeDecodeError:  # its text would hold the secret's bytes
+        message = f"found bytes that are no UTF-8 in {path}, expected one line of text"
+    raise errors.CF003.error(
+        message,
+        hints=[
+            errors.ask("is the path meant relative to the folder of the strategy file?"),
+            errors.run(
+                f"make the file, readable by its owner only: `install -m 600 /dev/null {shlex.quote(str(path))}`"
+            ),
+        ],
+    )
+
+
+def _exposure(path: Path) -> tuple[str, ...]:
+    """A warning if every user of this machine may read the file."""
+    if not path.stat().st_mode & stat.S_IROTH:
+        return ()
+    return (f"{path} can be read by every user of this machine: `chmod 600 {shlex.quote(str(path))}`",)
+
+
+def _from_command(reference: Reference, base: Path, environment: Mapping[str, str], timeout: float) -> Resolved:
+    """Without a shell; what it writes to stderr is not ours to show, for it may hold the secret too."""
+    command = reference.target
+    arguments = shlex.split(command)
+    output, failure = b"", ""
+    try:
+        with subprocess.Popen(
+            arguments,
+            cwd=base,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        ) as process:
+            try:
+                output, _ = process.communicate(timeout=timeout)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                failure = f"no end of `{command}` within {timeout:g} seconds"
+    except (OSError, ValueError) as error:
+        failure = f"that `{command}` cannot be run ({_why(error)})"
+    else:
+        failure = failure or _bad_end(command, process.returncode)
+    if failure:
+        raise _command_failed(f"found {failure}, expected it to print the secret and exit 0", command)
+    return Resolved(
+        secret=_one_line(_decoded(output, command), f"the output of `{command}`"), origin=f"command `{command}`"
+    )
+
+
+def _why(error: OSError | ValueError) -> str:
+    return os.strerror(error.errno).lower() if isinstance(error, OSError) and error.errno else str(error).lower()
+
+
+def _bad_end(command: str, returncode: int) -> str:
+    if returncode < 0:
+        return f"`{command}` ended by {signal.Signals(-returncode).name}"
+    return f"exit code {returncode} of `{command}`" if returncode else ""
+
+
+def _decoded(output: bytes, command: str) -> str:
+    try:
+        return output.decode()
+    except UnicodeDecodeError:
+        pass
+    raise _command_failed(f"found bytes that are no UTF-8 in the output of `{command}`, expected text", command)
+
+
+def _command_failed(message: str, command: str) -> errors.SafepointError:
+    return errors.CF003.error(
+        message,
+        hints=[
+            errors.ask("does it need a login, a terminal or a shell's syntax? it is run without a shell"),
+            errors.run(f"try it by hand, in the folder of the strategy file: `{command}`"),
+        ],
+    )
+
+
+def _one_line(text: str, where: str) -> Secret:
+    """The text without the line end that editors and `echo` add; CF003 if nothing is left, or more than one line."""
+    line = text.rstrip("\r\n")
+    if not line.strip():
+        raise errors.CF003.error(
+            f"found nothing in {where}, expected one line of text",
+            hints=[errors.ask("was it emptied, or set before it was filled?")],
+        )
+    if "\n" in line:
+        raise errors.CF003.error(
+            f"found {line.count(chr(10)) + 1} lines in {where}, expected one",
+            hints=[errors.run("keep the secret on a line of its own, in a place of its own")],
+        )
+    return Secret(line)

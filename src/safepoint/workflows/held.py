@@ -1,0 +1,117 @@
+"""What a repository holds of one cluster: backups with their proof, and the instants that can be restored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from safepoint import errors
+from safepoint.backup.coverage import coverage_of
+from safepoint.model.backup import BackupManifest
+from safepoint.model.coverage import Coverage, Mark
+from safepoint.model.lsn import TimelineId
+from safepoint.model.measures import format_instant
+from safepoint.model.proof import ProofLevel
+from safepoint.repository import Repository
+
+VERIFICATIONS = "verifications"
+"""Records of backups that were read back whole."""
+RESTORES = "restores"
+"""Records of backups that were restored, started and checked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proven:
+    """How far a backup has been proven; `is_damaged` when the last reading of it found damage, whatever came before."""
+
+    level: ProofLevel
+    is_damaged: bool = False
+
+    def __str__(self) -> str:
+        return "damaged" if self.is_damaged else self.level.value
+
+
+NOT_READ = Proven(level=ProofLevel.STORED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holdings:
+    """Backups of one cluster, oldest first, and everything restorable from them."""
+
+    cluster: str | None
+    backups: tuple[BackupManifest, ...]
+    coverage: Coverage
+
+
+def holdings_of(repository: Repository, database: str) -> Holdings:
+    """What is held of the database; BK002 when two clusters share its name."""
+    backups = backups_of(repository, database)
+    clusters = sorted({backup.system_identifier for backup in backups})
+    if len(clusters) > 1:
+        raise errors.BK002.error(
+            f"found backups of {len(clusters)} clusters under {database} ({', '.join(clusters)}), expected one",
+            hints=[errors.run("see which is which: `safepoint backups`")],
+        )
+    cluster = clusters[0] if clusters else None
+    coverage = fetch_coverage(repository, cluster, backups) if cluster else Coverage(intervals=(), gaps=())
+    return Holdings(cluster=cluster, backups=backups, coverage=coverage)
+
+
+def backups_of(repository: Repository, database: str) -> tuple[BackupManifest, ...]:
+    """The database's backups, oldest first."""
+    return tuple(backup for backup in repository.backups() if backup.database == database)
+
+
+def chosen_backup(repository: Repository, database: str, backup_id: str | None) -> BackupManifest:
+    """The backup of that id, or the newest; BK003 when there is none."""
+    backups = backups_of(repository, database)
+    found = [backup for backup in backups if backup_id in {None, backup.id}]
+    if not found:
+        known = ", ".join(backup.id for backup in backups[-5:]) or "none"
+        raise errors.BK003.error(
+            f"found no backup {backup_id or 'at all'} of {database}, expected one of: {known}",
+            hints=[errors.run(f"take one: `safepoint backup {database} --tier daily`")],
+        )
+    return found[-1]
+
+
+def proofs_of(repository: Repository) -> dict[str, Proven]:
+    """What is known of each backup, by id; one that is not named is stored, and nothing has read it back."""
+    proven: dict[str, Proven] = {}
+    for record in repository.records(VERIFICATIONS):
+        proven[str(record["backup"])] = Proven(
+            level=ProofLevel(str(record["level"])), is_damaged=bool(record["is_damaged"])
+        )
+    for record in repository.records(RESTORES):
+        before = proven.get(str(record["backup"]), NOT_READ)
+        level = max(before.level, ProofLevel(str(record["proof"])), key=lambda level: level.rank)
+        proven[str(record["backup"])] = Proven(level=level, is_damaged=before.is_damaged)
+    return proven
+
+
+def describe(coverage: Coverage) -> list[str]:
+    """A line for each interval and each gap."""
+    intervals = [
+        f"{interval.backup_id}: timeline {interval.timeline}, {interval.start} up to {interval.end}, "
+        f"{format_instant(interval.earliest)} up to {format_instant(interval.latest or interval.earliest)}"
+        for interval in coverage.intervals
+    ]
+    gaps = [f"gap: timeline {gap.timeline}, {gap.start} up to {gap.end}" for gap in coverage.gaps]
+    return intervals + gaps
+
+
+def fetch_coverage(
+    repository: Repository, cluster: str, backups: tuple[BackupManifest, ...], *, with_marks: bool = True
+) -> Coverage:
+    """Everything restorable of the cluster from these backups; without marks, in LSNs only and from listings alone."""
+    pieces = repository.wal_pieces(cluster)
+    marks: dict[str, Mark] = {}
+    for piece in pieces if with_marks else ():
+        mark = repository.read_mark(cluster, piece)
+        if mark is not None:
+            marks[piece.name] = mark
+    histories: dict[TimelineId, bytes] = {}
+    for timeline in {piece.timeline for piece in pieces}:
+        content = repository.read_history(cluster, timeline)
+        if content is not None:
+            histories[timeline] = content
+    return coverage_of(backups, pieces, marks, histories)

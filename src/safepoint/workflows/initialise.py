@@ -1,0 +1,246 @@
+"""`safepoint init`: finds out what can be found out, and writes the smallest strategy file that is true.
+
+Order of writes: the repository (adopted when it is there and opens with the key), then the strategy file, at once and
+only if absent; killed between the two, the same command finishes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from safepoint import errors
+from safepoint.errors import SafepointError
+from safepoint.model.json_value import Json, JsonObject
+from safepoint.platforms.self_managed import Ability, abilities_of
+from safepoint.postgres.connect import connect, replication_connection
+from safepoint.postgres.facts import ServerFacts, fetch_server_facts
+from safepoint.postgres.url import DatabaseUrl
+from safepoint.repository import create_repository, open_repository
+from safepoint.steps.execute import Action, Context
+from safepoint.steps.plan import Plan, Step
+from safepoint.stores import open_store
+from safepoint.strategy import (
+    FILE_NAME,
+    FoundMigrations,
+    PrismaProject,
+    minimal_strategy,
+    name_for,
+    read_prisma_project,
+    resolve,
+)
+from safepoint.strategy.kinds import located
+
+_LOCAL_HOSTS = {None, "localhost", "127.0.0.1", "::1"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """What the person said; everything else is found out. References are like `env:NAME`."""
+
+    directory: Path
+    url: str | None = None
+    name: str | None = None
+    repository: str | None = None
+    key: str = "env:SAFEPOINT_KEY"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """What was found out. `url` and `direct_url` are references or literals without a password."""
+
+    url: str
+    direct_url: str | None
+    database: DatabaseUrl
+    facts: ServerFacts
+    abilities: tuple[Ability, ...]
+    data: Path | None
+    prisma: PrismaProject | None
+
+
+def find_out(wishes: Wishes, environment: Mapping[str, str] = os.environ) -> Findings:
+    """Looks at the folder and at the server; changes nothing. CF003, PG004 … PG009 when it cannot."""
+    prisma = read_prisma_project(wishes.directory)
+    url = wishes.url or f"env:{prisma.url_variable if prisma and prisma.url_variable else 'DATABASE_URL'}"
+    _refuse_password(url)
+    direct_url = _find_direct_url(wishes, prisma, environment)
+    database = DatabaseUrl.parse(_resolve(direct_url or url, wishes.directory, environment))
+    with connect(database) as connection:
+        facts = fetch_server_facts(connection)
+    return Findings(
+        url=url,
+        direct_url=direct_url,
+        database=database,
+        facts=facts,
+        abilities=abilities_of(facts, replication_obstacle=_replication_obstacle(database)),
+        data=_data_within_reach(database, facts),
+        prisma=prisma,
+    )
+
+
+def plan_init(wishes: Wishes, found: Findings) -> Plan:
+    """Writes the file, and makes the repository when one was named; CF005 when the file exists."""
+    path = wishes.directory / FILE_NAME
+    if path.exists():
+        raise errors.CF005.error(
+            f"found {path}, expected no strategy file there",
+            hints=[errors.ask("is this database's strategy stated already?"), errors.run("see it: `safepoint status`")],
+        )
+    name = name_for(wishes.name or found.database.database)
+    repository = located(wishes.repository, wishes.directory) if wishes.repository else None
+    write = Step(
+        name="write-strategy",
+        action="init.write_strategy",
+        title=f"write {path}",
+        arguments={"path": str(path), "text": _strategy_text(wishes, found, name, repository)},
+    )
+    create = Step(
+        name="create-repository",
+        action="init.create_repository",
+        title=f"create or open the repository {repository}",
+        arguments={"url": repository, "key": wishes.key},
+    )
+    return Plan(
+        verb="init",
+        subject=str(path),
+        title=f"init {name}",
+        steps=(create, write) if repository else (write,),
+        facts=tuple(_facts(found)),
+        warnings=tuple(_warnings(wishes, found)),
+    )
+
+
+def init_actions(wishes: Wishes, environment: Mapping[str, str] = os.environ) -> dict[str, Action]:
+    """The actions of `plan_init`."""
+
+    def create(step: Step, _context: Context) -> JsonObject:
+        return _create_repository(str(step.arguments["url"]), str(step.arguments["key"]), wishes, environment)
+
+    return {"init.create_repository": create, "init.write_strategy": _write_strategy}
+
+
+def ability_to_json(ability: Ability) -> dict[str, Json]:
+    """One line of the rights table."""
+    return {
+        "feature": ability.feature,
+        "answer": ability.answer.value,
+        "because": ability.because,
+        "cure": ability.cure,
+    }
+
+
+def _resolve(reference: str, base: Path, environment: Mapping[str, str]) -> str:
+    if "://" in reference or "=" in reference:
+        return reference
+    return resolve(reference, base=base, environment=environment, dotenv_folders=(base, base / "prisma")).reveal()
+
+
+def _refuse_password(url: str) -> None:
+    if ("://" in url or "=" in url) and "password" in DatabaseUrl.parse(url).conninfo():
+        raise errors.CF003.error(
+            "found a password in --url, expected a reference to where it is kept: the strategy file holds no secrets",
+            hints=[errors.run("`export DATABASE_URL=postgresql://…` and `safepoint init --url env:DATABASE_URL`")],
+        )
+
+
+def _find_direct_url(wishes: Wishes, prisma: PrismaProject | None, environment: Mapping[str, str]) -> str | None:
+    """The reference Prisma uses past a pooler, when it leads somewhere; a URL that was named stands alone."""
+    if wishes.url:
+        return None
+    reference = f"env:{prisma.direct_url_variable if prisma and prisma.direct_url_variable else 'DIRECT_URL'}"
+    try:
+        _resolve(reference, wishes.directory, environment)
+    except SafepointError:
+        return None
+    return reference
+
+
+def _replication_obstacle(database: DatabaseUrl) -> str | None:
+    try:
+        replication_connection(database).finish()
+    except SafepointError as error:
+        return error.message
+    return None
+
+
+def _data_within_reach(database: DatabaseUrl, facts: ServerFacts) -> Path | None:
+    """The data directory when the server is on this host and its files can be read."""
+    is_local = database.host in _LOCAL_HOSTS or str(database.host).startswith("/")
+    if not is_local or facts.data_directory is None:
+        return None
+    data = Path(facts.data_directory)
+    return data if os.access(data / "PG_VERSION", os.R_OK) else None
+
+
+def _strategy_text(wishes: Wishes, found: Findings, name: str, repository: str | None) -> str:
+    folder = found.prisma.migrations if found.prisma else None
+    schema = found.database.schema or "public"
+    root = wishes.directory.absolute()
+    closed = [f"{ability.feature}: {ability.because}" for ability in found.abilities if ability.cure]
+    return minimal_strategy(
+        database=name,
+        url=found.url,
+        direct_url=found.direct_url,
+        data=found.data,
+        migrations=[FoundMigrations(name="prisma", folder=folder.relative_to(root), schema=schema)] if folder else [],
+        repository=repository,
+        key=wishes.key,
+        notes=[f"PostgreSQL {found.facts.version}, role {found.facts.role}", *closed],
+    )
+
+
+def _facts(found: Findings) -> list[tuple[str, str]]:
+    prisma = found.prisma.migrations if found.prisma else None
+    archive = found.facts.archive_mode or "unknown"
+    return [
+        ("database", found.database.redacted),
+        ("server", f"PostgreSQL {found.facts.version}, {'standby' if found.facts.is_in_recovery else 'primary'}"),
+        ("data directory", str(found.data or "not within reach")),
+        ("archiving", f"archive_mode {archive}"),
+        ("migrations", str(prisma or "none found")),
+        *((ability.feature, f"{ability.answer.value}: {ability.because}") for ability in found.abilities),
+    ]
+
+
+def _warnings(wishes: Wishes, found: Findings) -> list[str]:
+    cures = [f"{ability.feature} is closed; to open it: {ability.cure}" for ability in found.abilities if ability.cure]
+    key = [f"whoever loses the key {wishes.key} loses every backup: keep a copy of it elsewhere"]
+    notes = list(found.prisma.notes) if found.prisma else []
+    return [*cures, *notes, *(key if wishes.repository and wishes.key != "none" else [])]
+
+
+def _create_repository(url: str, key: str, wishes: Wishes, environment: Mapping[str, str]) -> JsonObject:
+    store = open_store(url)
+    passphrase = None
+    if key != "none":
+        passphrase = resolve(key, base=wishes.directory, environment=environment).secret
+    try:
+        repository = create_repository(store, passphrase)
+    except SafepointError as error:
+        if error.spec is not errors.RP002:
+            raise
+        repository = open_repository(store, passphrase)
+        return {"repository": repository.id, "is_new": False}
+    return {"repository": repository.id, "is_new": True}
+
+
+def _write_strategy(step: Step, _context: Context) -> JsonObject:
+    path, text = Path(str(step.arguments["path"])), str(step.arguments["text"])
+    fresh = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        with fresh.open("x") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(fresh, path)
+    except FileExistsError as error:
+        raise errors.CF005.error(f"found {path} written meanwhile, expected no strategy file there") from error
+    except OSError as error:
+        raise errors.CF002.error(
+            f"cannot write {path}: {error.strerror}", hints=[errors.ask("may this user write there?")]
+        ) from error
+    finally:
+        fresh.unlink(missing_ok=True)
+    return {"path": str(path)}

@@ -1,0 +1,83 @@
+"""`safepoint migrate status` and `safepoint migrate deploy`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from safepoint.migration.deploy import (
+    DeploySettings,
+    LockBudget,
+    Survey,
+    deploy_actions,
+    open_deployment,
+    plan_deploy,
+    survey,
+)
+from safepoint.migration.deploy.plan import CONFIRM_ACTION
+from safepoint.model.safety import Safety
+from safepoint.postgres.url import DatabaseUrl
+from safepoint.steps.execute import Observer, Run, execute
+from safepoint.steps.journal import MemoryJournal
+from safepoint.steps.plan import Plan
+from safepoint.strategy import DatabaseStrategy, Platform
+from safepoint.workflows.project import Project
+from safepoint.workflows.safety import DEMAND, RepositorySafety
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """A planned deployment and what it needs; `safety` None: the strategy has no repository."""
+
+    plan: Plan
+    url: DatabaseUrl
+    schema: str
+    safety: Safety | None
+
+    @property
+    def migrations(self) -> tuple[str, ...]:
+        """What will have been applied."""
+        confirm = (step for step in self.plan.steps if step.action == CONFIRM_ACTION)
+        listed = [step.arguments["migrations"] for step in confirm]
+        return tuple(str(name) for names in listed if isinstance(names, list | tuple) for name in names)
+
+    def execute(self, observer: Observer) -> Run:
+        """Every pending migration is applied and has its finished row; run again after a kill, it goes on."""
+        if not self.plan.steps:
+            return execute(self.plan, actions={}, journal=MemoryJournal(), observer=observer)
+        with open_deployment(self.url, self.plan, schema=self.schema) as deployment:
+            actions = deploy_actions(deployment, safety=self.safety)
+            return execute(self.plan, actions=actions, journal=deployment.journal, observer=observer)
+
+
+def survey_migrations(project: Project, name: str | None, application: str | None) -> Survey:
+    """How folder and ledger compare now; CF004 when the strategy names no migrations."""
+    database = project.strategy.database(name)
+    migrations = database.application(application)
+    return survey(project.database_url(database), migrations.folder, schema=migrations.schema)
+
+
+def prepare_deploy(
+    project: Project, name: str | None, application: str | None, *, without_backup: str | None
+) -> Deployment:
+    """The plan of everything that is pending; MG001 … MG009 for what stops it. Changes nothing."""
+    database = project.strategy.database(name)
+    migrations = database.application(application)
+    url = project.database_url(database)
+    limits = project.strategy.migrate
+    settings = DeploySettings(
+        locks=LockBudget(timeout=limits.lock_timeout, total=limits.lock_total),
+        safety=DEMAND,
+        without_backup=without_backup,
+    )
+    return Deployment(
+        plan=plan_deploy(url, migrations.folder, schema=migrations.schema, settings=settings),
+        url=url,
+        schema=migrations.schema,
+        safety=None if without_backup else _safety(project, database, url),
+    )
+
+
+def _safety(project: Project, database: DatabaseStrategy, url: DatabaseUrl) -> Safety | None:
+    if not project.strategy.repositories or database.platform is not Platform.SELF_MANAGED:
+        return None
+    return RepositorySafety(url=url, repository=project.repository())

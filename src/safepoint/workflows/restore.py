@@ -1,0 +1,168 @@
+"""`safepoint restore`: an exact instant of a database, started and proven, in a directory of its own.
+
+Works from a strategy file, or, when everything else is lost, from a repository's URL and its key alone. Reading needs
+no right to write: evidence of the restore is appended where that is possible, and its absence is said.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from safepoint import errors
+from safepoint.errors import SafepointError
+from safepoint.model.json_value import Json
+from safepoint.model.proof import ProofLevel
+from safepoint.postgres.connect import connect
+from safepoint.postgres.url import DatabaseUrl
+from safepoint.recovery.directory import MARKER
+from safepoint.recovery.plan import plan_restore, proofs_of, restore_actions
+from safepoint.recovery.proofs import Outcome, Proof, Question
+from safepoint.recovery.targets import choose, parse_target
+from safepoint.repository import Repository, open_repository
+from safepoint.steps.execute import Observer, Run, execute
+from safepoint.steps.journal import open_file_journal
+from safepoint.steps.plan import Plan
+from safepoint.stores import open_store
+from safepoint.strategy import resolve
+from safepoint.strategy.kinds import located
+from safepoint.workflows.held import RESTORES, holdings_of
+from safepoint.workflows.project import Project, state_directory
+
+_DATABASES = """
+SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate AND datname <> 'postgres' ORDER BY 1
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where to restore from: a repository, and the database's name in it."""
+
+    repository: Repository
+    database: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restored:
+    """A copy that was handed over. `evidence` says whether the repository took the record."""
+
+    backup: str
+    target: str
+    replayed: str
+    last_commit: str | None
+    data: Path
+    url: DatabaseUrl
+    proofs: tuple[Proof, ...]
+    seconds: Mapping[str, float]
+    evidence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restore:
+    """A planned restore and what it needs."""
+
+    plan: Plan
+    source: Source
+    into: Path
+    backup: str
+    target: str
+
+    def execute(self, observer: Observer) -> Run:
+        """The copy runs in `into`, proven; killed anywhere, the same command goes on or begins afresh."""
+        journal = state_directory() / "journals" / f"{self.plan.id}.jsonl"
+        if not self._is_under_way():
+            journal.unlink(missing_ok=True)
+        with open_file_journal(journal, self.plan) as opened, restore_actions(self.source.repository) as actions:
+            run = execute(self.plan, actions=actions, journal=opened, observer=observer)
+        journal.unlink(missing_ok=True)
+        return run
+
+    def _is_under_way(self) -> bool:
+        """Whether the directory holds this very plan, unfinished; a journal without it speaks of a lost directory."""
+        try:
+            marker: Any = json.loads((self.into / MARKER).read_text())
+        except (OSError, ValueError):
+            return False
+        return marker["plan"] == self.plan.id
+
+
+def source_of(project: Project, name: str | None, repository: str | None) -> Source:
+    """The database of a strategy, in the repository of that name, or the first."""
+    database = project.self_managed(name)
+    return Source(repository=project.repository(repository), database=database.name)
+
+
+def source_at(url: str, key: str, name: str | None, environment: Mapping[str, str] = os.environ) -> Source:
+    """A repository by URL and key alone; the database may be left out when it holds one. CF003, RP001, RP003."""
+    here = Path.cwd()
+    passphrase = None if key == "none" else resolve(key, base=here, environment=environment).secret
+    repository = open_repository(open_store(located(url, here)), passphrase)
+    names = sorted({backup.database for backup in repository.backups()})
+    if name is None and len(names) != 1:
+        raise errors.BK003.error(
+            f"found {len(names)} databases in {url} ({', '.join(names) or 'none'}), expected one, or the name of one",
+            hints=[errors.run("name it: `safepoint restore NAME --repository URL …`")] if names else [],
+        )
+    return Source(repository=repository, database=name or names[0])
+
+
+def prepare_restore(
+    source: Source, *, to: str, into: Path, promotes: bool = True, queries: Sequence[str] = ()
+) -> Restore:
+    """The plan of a restore; RC001, RC005 when the target cannot be reached or read. Touches nothing."""
+    target = parse_target(to)
+    held = holdings_of(source.repository, source.database)
+    pinned = choose(target, held.coverage, held.backups)
+    backup = next(backup for backup in held.backups if backup.id == pinned.backup_id)
+    questions = [Question(database=source.database, query=query) for query in queries]
+    plan = plan_restore(pinned, backup, into=into, promotes=promotes, questions=questions)
+    return Restore(plan=plan, source=source, into=into.absolute(), backup=backup.id, target=str(pinned.target))
+
+
+def conclude(restore: Restore, run: Run) -> Restored:
+    """What came of it, and the record of it in the repository."""
+    proofs = proofs_of(run.outcomes)
+    finish, recover = run.outcomes["finish"], run.outcomes["recover"]
+    asked = [proof for proof in proofs if proof.name.startswith("query")]
+    level = ProofLevel.QUERIED if asked and all(p.outcome is Outcome.PASS for p in asked) else ProofLevel.RESTORED
+    record: dict[str, Json] = {
+        "backup": restore.backup,
+        "proof": level.value,
+        "at": datetime.now(UTC).isoformat(),
+        "replayed": recover["replayed"],
+        "seconds": dict(run.seconds),
+        "proofs": [proof.to_json() for proof in proofs],
+    }
+    return Restored(
+        backup=restore.backup,
+        target=restore.target,
+        replayed=str(recover["replayed"]),
+        last_commit=None if recover["last_commit"] is None else str(recover["last_commit"]),
+        data=Path(str(finish["data"])),
+        url=_url_of(DatabaseUrl.parse(str(finish["url"])), restore.source.database),
+        proofs=proofs,
+        seconds=run.seconds,
+        evidence=_record(restore.source.repository, record),
+    )
+
+
+def _record(repository: Repository, record: dict[str, Json]) -> str:
+    try:
+        repository.append_record(RESTORES, record)
+    except SafepointError as error:
+        return f"not recorded: {error.message}"
+    return "recorded"
+
+
+def _url_of(url: DatabaseUrl, name: str) -> DatabaseUrl:
+    """The copy's URL for the database of that name, else for the only one, else for `postgres`."""
+    with connect(url) as connection:
+        names = [str(row[0]) for row in connection.execute(_DATABASES).fetchall()]
+    if name in names:
+        return url.with_database(name)
+    return url.with_database(names[0]) if len(names) == 1 else url

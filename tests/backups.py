@@ -1,0 +1,207 @@
+"""What tests of backup and recovery share: repositories, receivers in threads and processes, restores, oracles."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from psycopg import Connection
+
+from safepoint.backup.fetch_coverage import fetch_coverage
+from safepoint.backup.receiver import WalReceiver
+from safepoint.backup.receiver_state import ReceiverState
+from safepoint.errors import SafepointError
+from safepoint.model.backup import BackupManifest
+from safepoint.model.coverage import Mark, WalPiece
+from safepoint.model.lsn import Lsn
+from safepoint.postgres.binaries import find_binaries
+from safepoint.postgres.cluster import Cluster, adopt_cluster, remove_cluster
+from safepoint.postgres.connect import connect
+from safepoint.postgres.url import DatabaseUrl
+from safepoint.recovery.plan import plan_restore, restore_actions
+from safepoint.recovery.proofs import Question
+from safepoint.recovery.replay import url_of
+from safepoint.recovery.targets import PinnedRecovery, choose, parse_target
+from safepoint.repository import Repository, create_repository, open_repository
+from safepoint.steps.execute import Run, execute
+from safepoint.steps.journal import Journal, MemoryJournal
+from safepoint.steps.plan import Plan
+from safepoint.stores import open_store
+
+DATABASE = "shop"
+PATIENCE_SECONDS = 30.0
+
+
+def new_repository(directory: Path) -> Repository:
+    """A repository in a folder below `directory`, without encryption."""
+    return create_repository(open_store(f"file:{directory / 'repository'}"), None)
+
+
+def reopened(directory: Path) -> Repository:
+    """The same repository as another process sees it."""
+    return open_repository(open_store(f"file:{directory / 'repository'}"), None)
+
+
+class Watcher:
+    """An observer that keeps what it was told."""
+
+    def __init__(self) -> None:
+        self.states: list[ReceiverState] = []
+        self.errors: list[SafepointError] = []
+
+    def progressed(self, state: ReceiverState) -> None:
+        """Kept."""
+        self.states.append(state)
+
+    def troubled(self, error: SafepointError) -> None:
+        """Kept."""
+        self.errors.append(error)
+
+
+class BackgroundReceiver:
+    """A receiver in a thread of its own."""
+
+    def __init__(self, url: DatabaseUrl, repository: Repository, **options: Any) -> None:
+        self.watcher = Watcher()
+        self.receiver = WalReceiver(
+            url=url, repository=repository, database=DATABASE, observer=self.watcher, ship_seconds=0.2, **options
+        )
+        self.error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stopped, with everything it had received shipped; what ended it before is raised."""
+        self.receiver.stop.set()
+        self._thread.join(PATIENCE_SECONDS)
+        assert not self._thread.is_alive()
+        if self.error is not None:
+            raise self.error
+
+    def wait_for_end(self) -> BaseException | None:
+        """What ended it by itself."""
+        self._thread.join(PATIENCE_SECONDS)
+        assert not self._thread.is_alive()
+        return self.error
+
+    def _run(self) -> None:
+        try:
+            self.receiver.run()
+        except BaseException as error:  # noqa: BLE001 - handed to the test
+            self.error = error
+
+
+@contextmanager
+def receiving(url: DatabaseUrl, repository: Repository, **options: Any) -> Generator[BackgroundReceiver]:
+    """A receiver that runs inside the context and is stopped in order after it."""
+    background = BackgroundReceiver(url, repository, **options)
+    try:
+        yield background
+    except BaseException:
+        background.receiver.stop.set()
+        background.wait_for_end()
+        raise
+    background.stop()
+
+
+@contextmanager
+def receiving_process(url: DatabaseUrl, directory: Path) -> Generator[subprocess.Popen[bytes]]:
+    """A receiver in a process of its own, to be killed; killed anyway at the end."""
+    code = (
+        "import sys; from backups import *\n"
+        f"WalReceiver(url=DatabaseUrl.parse(sys.argv[1]), repository=reopened(Path({str(directory)!r})),"
+        f" database={DATABASE!r}, ship_seconds=0.2).run()"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, url.reveal()], cwd=Path(__file__).parent)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    """Returns when it is so; fails after half a minute."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not is_so():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+def system_identifier(cluster: Cluster) -> str:
+    """The cluster's, in decimal."""
+    with connect(cluster.url()) as connection:
+        row = connection.execute("SELECT system_identifier FROM pg_control_system()").fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+def pieces_of(repository: Repository, cluster: Cluster) -> tuple[WalPiece, ...]:
+    """The WAL held of the cluster."""
+    return repository.wal_pieces(system_identifier(cluster))
+
+
+def newest_mark(repository: Repository, identifier: str) -> Mark | None:
+    """The newest mark held of a cluster."""
+    marks = [repository.read_mark(identifier, piece) for piece in repository.wal_pieces(identifier)]
+    return max((mark for mark in marks if mark is not None), key=lambda mark: mark.clock, default=None)
+
+
+def flushed(connection: Connection[Any]) -> Lsn:
+    """How far the server's WAL is flushed."""
+    row = connection.execute("SELECT pg_current_wal_flush_lsn()::text").fetchone()
+    assert row is not None
+    return Lsn.parse(row[0])
+
+
+def server_clock(connection: Connection[Any]) -> datetime:
+    """The server's clock."""
+    row = connection.execute("SELECT clock_timestamp()").fetchone()
+    assert row is not None
+    return row[0]
+
+
+def pin(repository: Repository, backup: BackupManifest, to: str) -> PinnedRecovery:
+    """The recovery that `--to` chooses among everything the repository holds of the backup's cluster."""
+    coverage = fetch_coverage(repository, backup.system_identifier)
+    return choose(parse_target(to), coverage, repository.backups())
+
+
+def restore_plan(
+    repository: Repository, backup: BackupManifest, into: Path, to: str, questions: Sequence[Question] = ()
+) -> Plan:
+    """The plan that restores the backup's cluster."""
+    pinned = pin(repository, backup, to)
+    return plan_restore(pinned, repository.backup(pinned.backup_id), into=into, questions=questions)
+
+
+def carry_out(plan: Plan, repository: Repository, journal: Journal | None = None) -> Run:
+    """The restore done."""
+    with restore_actions(repository) as actions:
+        return execute(plan, actions=actions, journal=journal or MemoryJournal())
+
+
+@contextmanager
+def restored(repository: Repository, backup: BackupManifest, into: Path, to: str) -> Generator[Connection[Any]]:
+    """A connection to a copy restored to `to`, gone after the context."""
+    carry_out(restore_plan(repository, backup, into, to), repository)
+    with connected(into, backup.version.major) as connection:
+        yield connection
+
+
+@contextmanager
+def connected(into: Path, major: int) -> Generator[Connection[Any]]:
+    """A connection to the copy that runs in a directory; the copy is gone after the context."""
+    cluster = adopt_cluster(into, find_binaries(major))
+    try:
+        with connect(url_of(cluster, "postgres")) as connection:
+            yield connection
+    finally:
+        remove_cluster(cluster)

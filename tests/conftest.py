@@ -1,0 +1,84 @@
+"""Fixtures and markers that every folder of tests shares."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+import servers
+from safepoint.postgres.cluster import Cluster
+from safepoint.postgres.url import DatabaseUrl
+
+INSTALLS = {
+    "pgbouncer": "apt-get install -y pgbouncer",
+    "node": "apt-get install -y nodejs",
+    "chromium": "apt-get install -y chromium",
+}
+"""How to install the programs that tests may ask for by `needs`."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Runs whatever uses `major` (or a server) once for each major at hand that its `pg` marks allow."""
+    if "major" not in metafunc.fixturenames:
+        return
+    conditions = [mark.args[0] for mark in metafunc.definition.iter_markers("pg")]
+    wanted = [
+        major for major in servers.TESTED_MAJORS if all(servers.is_wanted(major, condition) for condition in conditions)
+    ]
+    at_hand = [major for major in wanted if major in servers.majors_at_hand()]
+    parameters = at_hand or [_missing(wanted)]
+    metafunc.parametrize("major", parameters, ids=lambda major: f"pg{major}", scope="session")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skips a test that `needs` a program this machine lacks, with the command that installs it."""
+    for mark in item.iter_markers("needs"):
+        for program in mark.args:
+            if find_program(program) is None:
+                command = INSTALLS.get(program, f"apt-get install -y {program}")
+                pytest.skip(f"{program} is not installed; enable with: {command}")
+
+
+def find_program(name: str) -> Path | None:
+    """A program on PATH or among the system's own, which an ordinary user's PATH may leave out."""
+    found = shutil.which(name, path=os.pathsep.join([*os.get_exec_path(), "/usr/sbin", "/sbin"]))
+    return None if found is None else Path(found)
+
+
+def _missing(majors: list[int]) -> object:
+    names = " or ".join(map(str, majors)) or "such a major"
+    command = f"apt-get install -y postgresql-{majors[0]}" if majors else "change the mark's condition"
+    reason = f"no PostgreSQL {names} on this machine; enable with: {command}, or pip install 'safepoint[embedded]'"
+    return pytest.param(0, marks=pytest.mark.skip(reason=reason), id="pg-missing")
+
+
+@pytest.fixture
+def server_root() -> Generator[Path]:
+    """A fresh directory that a server's user can enter."""
+    with servers.server_directory() as path:
+        yield path
+
+
+@pytest.fixture
+def server(server_root: Path, major: int) -> Generator[Cluster]:
+    """A running server of this test's own, for tests that stop, break or reconfigure it."""
+    with servers.serving(server_root, major) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def shared_server(major: int) -> Generator[Cluster]:
+    """A running server that all tests of a major share: leave it as it was."""
+    with servers.server_directory() as path, servers.serving(path, major) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def database(shared_server: Cluster) -> Generator[DatabaseUrl]:
+    """A fresh database on the shared server, dropped after the test."""
+    with servers.fresh_database(shared_server) as url:
+        yield url

@@ -1,0 +1,247 @@
+"""Physical backups over the replication protocol: what they hold, what they refuse, what is left when they fail."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psycopg
+import pytest
+
+import backups
+import servers
+from backups import DATABASE, new_repository, pieces_of, receiving, reopened, system_identifier
+from safepoint import errors
+from safepoint.backup.durable import durable_up_to
+from safepoint.backup.plan import backup_actions, new_backup_id, plan_backup, take_backup
+from safepoint.backup.verify import verify_backup
+from safepoint.model.measures import system_clock
+from safepoint.model.proof import ProofLevel
+from safepoint.postgres.cluster import Cluster, remove_cluster, start, stop
+from safepoint.postgres.connect import connect
+from safepoint.steps.execute import Context, execute
+from safepoint.steps.journal import MemoryJournal
+from safepoint.steps.plan import Step
+
+EIGHTEEN = pytest.mark.pg("18")
+
+
+def take(cluster: Cluster, directory: Path):  # noqa: ANN201 - a manifest
+    return take_backup(cluster.url(), reopened(directory), database=DATABASE, tier="daily")
+
+
+def slots(cluster: Cluster) -> int:
+    with connect(cluster.url()) as connection:
+        row = connection.execute("SELECT count(*) FROM pg_replication_slots").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def test_a_backup_holds_every_file_and_the_wal_that_makes_it_consistent(server: Cluster, server_root: Path) -> None:
+    """Without a receiver the backup fetches its own WAL; every file has the checksum the server gave it."""
+    repository = new_repository(server_root)
+
+    manifest = take(server, server_root)
+
+    assert repository.backup(manifest.id) == manifest
+    paths = [file.path for file in manifest.files]
+    assert {"backup_label", "global/pg_control", "PG_VERSION", "backup_manifest"} <= set(paths)
+    assert not [path for path in paths if path.startswith(("pg_wal/0", "postmaster.pid"))]
+    durable = durable_up_to(repository, manifest.system_identifier, manifest.timeline, manifest.start_lsn)
+    assert durable >= manifest.stop_lsn
+    assert verify_backup(repository, manifest).level is ProofLevel.VERIFIED
+    assert slots(server) == 0
+
+
+@EIGHTEEN
+def test_with_a_receiver_the_backup_waits_for_it(server: Cluster, server_root: Path) -> None:
+    """Its WAL is then brought by the receiver, whose marks cover the backup's end."""
+    repository = new_repository(server_root)
+
+    with receiving(server.url(), repository) as background:
+        manifest = take(server, server_root)
+        assert background.watcher.states[-1].durable >= manifest.stop_lsn
+
+    assert verify_backup(repository, manifest).wal_bytes >= manifest.stop_lsn - manifest.start_lsn
+
+
+@EIGHTEEN
+def test_files_larger_than_a_group_are_cut_at_page_aligned_groups(server: Cluster, server_root: Path) -> None:
+    """Every blob but a file's last has 256 KiB."""
+    new_repository(server_root)
+    with connect(server.url()) as connection:
+        connection.execute("CREATE TABLE big AS SELECT g, repeat('x', 500) FROM generate_series(1, 3000) g")
+
+    manifest = take(server, server_root)
+
+    large = [file for file in manifest.files if file.size > 256 * 1024]
+    assert large
+    assert all({ref.raw_length for ref in file.blobs[:-1]} == {256 * 1024} for file in large)
+
+
+@EIGHTEEN
+def test_a_tablespace_is_refused_before_anything_is_copied(server: Cluster, server_root: Path) -> None:
+    """BK006 names it."""
+    repository = new_repository(server_root)
+    elsewhere = server_root / "elsewhere"
+    server.user.make_directory(elsewhere)
+    with connect(server.url()) as connection:
+        connection.execute(f"CREATE TABLESPACE fast LOCATION '{elsewhere}'".encode())
+
+    with pytest.raises(errors.Refused, match="fast") as caught:
+        take(server, server_root)
+
+    assert caught.value.spec is errors.BK006
+    assert repository.backups() == ()
+
+
+@EIGHTEEN
+def test_a_role_without_the_right_to_replicate_is_told_so(server: Cluster, server_root: Path) -> None:
+    """PG007, with the statement that grants it."""
+    new_repository(server_root)
+    with connect(server.url()) as connection:
+        connection.execute("CREATE ROLE weak LOGIN")
+    url = type(server.url()).of(
+        host=str(server.socket_directory), port=server.port, user="weak", dbname="postgres"
+    )
+
+    with pytest.raises(errors.Misconfigured) as caught:
+        take_backup(url, reopened(server_root), database=DATABASE, tier="daily")
+
+    assert caught.value.spec is errors.PG007
+    assert "REPLICATION" in caught.value.hints[-1].text
+
+
+@EIGHTEEN
+def test_another_cluster_under_the_same_name_is_refused(server: Cluster, server_root: Path) -> None:
+    """BK002 with both system identifiers."""
+    new_repository(server_root)
+    first = take(server, server_root)
+
+    with servers.serving(server_root, 18) as other:
+        with pytest.raises(errors.Refused) as caught:
+            take(other, server_root)
+        assert caught.value.spec is errors.BK002
+        assert first.system_identifier in caught.value.message
+        assert system_identifier(other) in caught.value.message
+
+
+@EIGHTEEN
+def test_a_damaged_page_means_no_backup(server: Cluster, server_root: Path) -> None:
+    """The server's checksums find it; BK005 says where, and nothing is listed."""
+    repository = new_repository(server_root)
+    with connect(server.url()) as connection:
+        connection.execute("CREATE TABLE hurt AS SELECT g FROM generate_series(1, 5000) g")
+        connection.execute("CHECKPOINT")
+        row = connection.execute("SELECT pg_relation_filepath('hurt')").fetchone()
+    assert row is not None
+    stop(server)
+    with (server.data / row[0]).open("r+b") as file:
+        file.seek(8192 + 4000)
+        file.write(b"\xff\xfe\xfd")
+    start(server)
+
+    with pytest.raises(errors.Refused) as caught:
+        take(server, server_root)
+
+    assert caught.value.spec is errors.BK005
+    assert row[0] in caught.value.message
+    assert repository.backups() == ()
+
+
+@EIGHTEEN
+@pytest.mark.parametrize("last", ["copy", "wal"])
+def test_an_interrupted_backup_leaves_nothing(server: Cluster, server_root: Path, last: str) -> None:
+    """No manifest, no packs, no slot, no session; older backups and their WAL are untouched."""
+    repository = new_repository(server_root)
+    older = take(server, server_root)
+    packs = sorted((server_root / "repository" / "packs").rglob("*"))
+    plan = plan_backup(DATABASE, tier="daily", backup_id=new_backup_id(DATABASE, system_clock()))
+
+    def interrupt(step: Step, context: Context) -> dict[str, str]:
+        inner[step.action](step, context)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), backup_actions(server.url(), repository) as inner:
+        execute(plan, actions={**inner, f"backup.{last}": interrupt}, journal=MemoryJournal())
+
+    backups.wait_until(lambda: slots(server) == 0)
+    assert [found.id for found in repository.backups()] == [older.id]
+    assert [path for path in sorted((server_root / "repository" / "packs").rglob("*")) if path.is_file()] == [
+        path for path in packs if path.is_file()
+    ]
+    verify_backup(repository, older)
+
+
+@EIGHTEEN
+def test_a_server_that_dies_during_the_copy_voids_the_backup(server: Cluster, server_root: Path) -> None:
+    """A lost session is no backup."""
+    repository = new_repository(server_root)
+    with connect(server.url()) as connection:
+        connection.execute("CREATE TABLE big AS SELECT g, repeat(md5(g::text), 20) FROM generate_series(1, 60000) g")
+    plan = plan_backup(DATABASE, tier="daily", backup_id="doomed")
+
+    def kill(step: Step, context: Context) -> dict[str, str]:
+        def report(_: object) -> None:
+            stop(server, mode="immediate")
+
+        return inner["backup.copy"](  # type: ignore[return-value]
+            step, Context(plan=plan, outcomes=context.outcomes, is_repeat=False, report=report)
+        )
+
+    with (
+        pytest.raises((errors.Unreachable, psycopg.OperationalError)),
+        backup_actions(server.url(), repository) as inner,
+    ):
+        execute(plan, actions={**inner, "backup.copy": kill}, journal=MemoryJournal())
+
+    assert repository.backups() == ()
+
+
+@EIGHTEEN
+def test_verify_names_the_damaged_backup_and_file(server: Cluster, server_root: Path) -> None:
+    """One bit in a pack is found by reading; BK004."""
+    repository = new_repository(server_root)
+    manifest = take(server, server_root)
+    verify_backup(repository, manifest)
+    victim = max(manifest.files, key=lambda file: file.size)
+    ref = victim.blobs[0]
+    pack = next((server_root / "repository" / "packs").rglob(ref.pack))
+    pack.chmod(0o600)
+    content = bytearray(pack.read_bytes())
+    content[ref.offset + ref.length // 2] ^= 1
+    pack.write_bytes(content)
+
+    with pytest.raises(errors.Damaged) as caught:
+        verify_backup(reopened(server_root), manifest)
+
+    assert caught.value.spec is errors.BK004
+    assert victim.path in caught.value.message
+    assert manifest.id in caught.value.message
+
+
+@EIGHTEEN
+def test_verify_finds_missing_wal(server: Cluster, server_root: Path) -> None:
+    """A backup without its own WAL does not hold."""
+    repository = new_repository(server_root)
+    manifest = take(server, server_root)
+    for piece in pieces_of(repository, server):
+        (server_root / "repository" / piece.name).unlink()
+
+    with pytest.raises(errors.Damaged, match="WAL") as caught:
+        verify_backup(repository, manifest)
+
+    assert caught.value.spec is errors.BK004
+
+
+@EIGHTEEN
+def test_a_server_that_is_not_there_is_unreachable(server_root: Path) -> None:
+    """PG004, and nothing was stored."""
+    repository = new_repository(server_root)
+    cluster = servers.make_server(server_root, 18)
+    url = cluster.url()
+    remove_cluster(cluster)
+
+    with pytest.raises(errors.Unreachable) as caught:
+        take_backup(url, repository, database=DATABASE, tier="daily")
+
+    assert caught.value.spec is errors.PG004
