@@ -100,9 +100,7 @@ def test_a_role_without_the_right_to_replicate_is_told_so(server: Cluster, serve
     new_repository(server_root)
     with connect(server.url()) as connection:
         connection.execute("CREATE ROLE weak LOGIN")
-    url = type(server.url()).of(
-        host=str(server.socket_directory), port=server.port, user="weak", dbname="postgres"
-    )
+    url = type(server.url()).of(host=str(server.socket_directory), port=server.port, user="weak", dbname="postgres")
 
     with pytest.raises(errors.Misconfigured) as caught:
         take_backup(url, reopened(server_root), database=DATABASE, tier="daily")

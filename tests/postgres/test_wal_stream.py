@@ -45,6 +45,7 @@ ONE = TimelineId(1)
 
 def write(connection: Connection[Any], rows: int = 1000) -> Lsn:
     """Some WAL; how far it is flushed afterwards."""
+    connection.execute("SET synchronous_commit = on")
     connection.execute("CREATE TABLE IF NOT EXISTS written (g int, filler text)")
     connection.execute("INSERT INTO written SELECT g, md5(g::text) FROM generate_series(1, %s) g", [rows])
     return flushed(connection)
@@ -58,7 +59,9 @@ def held_end(repository: Repository, cluster: Cluster, timeline: TimelineId = ON
 
 
 def slot_position(connection: Connection[Any]) -> Lsn:
-    row = connection.execute("SELECT restart_lsn::text FROM pg_replication_slots WHERE slot_name = %s", [SLOT]).fetchone()
+    row = connection.execute(
+        "SELECT restart_lsn::text FROM pg_replication_slots WHERE slot_name = %s", [SLOT]
+    ).fetchone()
     assert row is not None
     return Lsn.parse(row[0])
 
@@ -72,6 +75,7 @@ def connected_to(cluster: Cluster) -> Generator[Connection[Any]]:
 def test_wal_is_acknowledged_when_and_only_when_it_is_in_the_repository(server: Cluster, server_root: Path) -> None:
     """The slot never stands beyond what the listing shows, and reaches it."""
     repository = new_repository(server_root)
+    end = Lsn(0)
     with receiving(server.url(), repository), connected_to(server) as connection:
         for _ in range(20):
             end = write(connection, 5000)
@@ -275,23 +279,24 @@ def test_a_promotion_is_followed_onto_the_new_timeline(server: Cluster, server_r
             end = write(connection)
             two = TimelineId(2)
             wait_until(
-                lambda: durable_up_to(repository, backup.system_identifier, two, end) >= end
-                and held_end(repository, standby, two) >= end
+                lambda: (
+                    durable_up_to(repository, backup.system_identifier, two, end) >= end
+                    and held_end(repository, standby, two) >= end
+                )
             )
     finally:
         remove_cluster(standby)
 
     history = repository.read_history(backup.system_identifier, TimelineId(2))
     assert history is not None
-    coverage = coverage_of(
-        [backup], repository.wal_pieces(backup.system_identifier), {}, {TimelineId(2): history}
-    )
+    coverage = coverage_of([backup], repository.wal_pieces(backup.system_identifier), {}, {TimelineId(2): history})
     newest = coverage.intervals[-1]
     assert (newest.timeline, newest.end >= end) == (TimelineId(2), True)
 
 
 def standby_of(primary: Cluster, directory: Path) -> Cluster:
     data = directory / "standby"
+    primary.user.make_directory(data)
     run_program(
         primary.user,
         [primary.binaries.program("pg_basebackup"), "-D", data, "-R", "-c", "fast", "-d", primary.url().conninfo()],

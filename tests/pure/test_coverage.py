@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -166,4 +167,4 @@ def test_spans_hold_exactly_the_bytes_of_the_pieces(held: list[tuple[int, int]])
     assert {byte for span in spans for byte in range(span.start.value, span.end.value)} == {
         byte for start, length in held for byte in range(start, start + length)
     }
-    assert all(one.end < other.start for one, other in zip(spans, spans[1:], strict=False))
+    assert all(one.end < other.start for one, other in pairwise(spans))

@@ -6,12 +6,12 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from test_coverage import NOON, ONE, SEGMENT, backup
 
 from safepoint import errors
 from safepoint.model.coverage import Coverage, Gap, Interval, Mark, WalPath
 from safepoint.model.lsn import Lsn
 from safepoint.recovery.targets import TargetKind, choose, parse_target, pinned_from_json, pinned_to_json
-from test_coverage import NOON, ONE, SEGMENT, backup
 
 END = 5 * SEGMENT + 700
 

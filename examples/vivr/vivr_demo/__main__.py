@@ -44,8 +44,7 @@ def main() -> int:
         print("interrupted: servers stopped, files removed", file=sys.stderr)
         return 130
     except Exception as error:  # noqa: BLE001 - whatever goes wrong, the demo fails and says why
-        print(f"\nthe demo failed: {error}\nits files are in {stage.root} until the next run", file=sys.stderr)
-        kill_below(stage.root)
+        print(f"\nthe demo failed: {error}", file=sys.stderr)
         return 1
 
 
@@ -63,7 +62,7 @@ def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
 
 @contextmanager
 def _alone_on(stage: Stage) -> Generator[None]:
-    """No other demo plays here meanwhile; an interrupted one leaves neither processes nor files."""
+    """No other demo plays here meanwhile. An interrupted one leaves neither processes nor files, a failed one files."""
     lock = stage.root.with_name(f"{stage.root.name}.lock")
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("w") as file:
@@ -76,6 +75,10 @@ def _alone_on(stage: Stage) -> Generator[None]:
             yield
         except KeyboardInterrupt:
             clear_stage(stage.root)
+            raise
+        except Exception:
+            kill_below(stage.root)
+            print(f"\nwhat it wrote is in {stage.root} until the next run", file=sys.stderr)
             raise
 
 

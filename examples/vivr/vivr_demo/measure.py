@@ -14,10 +14,14 @@ from vivr_shop.missing import missing
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outage:
-    """`failed_at`: what RTO counts from. `closed_at`: the last instant at which a write could be acknowledged."""
+    """`failed_at`: what RTO counts from. `closed_at`: the last instant at which a write could be acknowledged.
+
+    `target`: the instant that was restored to, where one was named.
+    """
 
     failed_at: datetime
     closed_at: datetime
+    target: datetime | None = None
 
 
 @dataclass(slots=True)
@@ -42,6 +46,7 @@ class Books:
         if not owed:
             raise ValueError("found no acknowledged commits before the outage, expected the shoppers to have shopped")
         gone = missing(connection, owed)
+        exactness = _prove_exact(owed, gone, outage.target) if outage.target else ()
         self.lost.update(commit.n for commit in gone)
         rpo = _span(gone, outage.closed_at)
         return ScenarioMeasurement(
@@ -56,9 +61,25 @@ class Books:
             proofs=(
                 f"every row of {len(owed) - len(gone)} acknowledged commits was looked up by key and found",
                 f"{len(gone)} acknowledged commits are gone: {_named(gone)}",
+                *exactness,
                 *proofs,
             ),
         )
+
+
+def _prove_exact(owed: list[Commit], gone: list[Commit], target: datetime) -> tuple[str, ...]:
+    """Nothing acknowledged before the target is missing, nothing sent after it is there; ValueError otherwise."""
+    lost = {commit.n for commit in gone}
+    too_few = [commit for commit in gone if commit.acknowledged_at < target]
+    too_many = [commit for commit in owed if commit.sent_at > target and commit.n not in lost]
+    if too_few or too_many:
+        raise ValueError(
+            f"found {len(too_few)} commits of before {target.isoformat()} missing and {len(too_many)} of after it "
+            "restored, expected none of either"
+        )
+    before = sum(commit.acknowledged_at < target for commit in owed)
+    after = sum(commit.sent_at > target for commit in owed)
+    return (f"to the instant: all {before} commits acknowledged before the target are there, none of {after} after it",)
 
 
 def _span(gone: list[Commit], closed_at: datetime) -> timedelta:

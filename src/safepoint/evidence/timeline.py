@@ -9,10 +9,13 @@ from html import escape
 
 _WIDTH = 960
 _LEFT = 48
-_TOP = 40
+_TOP = 64
 _PLOT_HEIGHT = 160
 _ROW = 18
 _LEGEND_ROW = 20
+_LEVELS = 4
+_LEVEL_HEIGHT = 13
+_NUMBER_WIDTH = 14.0
 _TICKS = (5, 10, 30, 60, 300, 900, 3600, 86400)
 _MOST_TICKS = 20
 
@@ -57,7 +60,7 @@ def timeline_svg(
         *(_band(span, scale) for span in spans),
         _bars(rate, scale),
         *_axis(scale, max(rate, default=0)),
-        *(_flag(number, event, scale) for number, event in enumerate(ordered, start=1)),
+        *_flags(ordered, scale),
         *(_legend(number, event, scale) for number, event in enumerate(ordered, start=1)),
         "</svg>",
     ]
@@ -101,9 +104,19 @@ def _axis(scale: _Scale, tallest: int) -> list[str]:
     ]
 
 
-def _flag(number: int, event: Event, scale: _Scale) -> str:
-    x = scale.x(event.at)
-    lift = _TOP - 8 - (number % 2) * 14
+def _flags(ordered: Sequence[Event], scale: _Scale) -> list[str]:
+    """Numbers over their instants; one that would cover the number before it stands a level higher."""
+    flags: list[str] = []
+    ends = [float("-inf")] * _LEVELS
+    for number, event in enumerate(ordered, start=1):
+        x = scale.x(event.at)
+        level = next((level for level, end in enumerate(ends) if end < x), _LEVELS - 1)
+        ends[level] = x + _NUMBER_WIDTH
+        flags.append(_flag(number, x, _TOP - 8 - level * _LEVEL_HEIGHT))
+    return flags
+
+
+def _flag(number: int, x: float, lift: int) -> str:
     return (
         f'<line class="flag" x1="{x:.1f}" y1="{lift + 4}" x2="{x:.1f}" y2="{_TOP + _PLOT_HEIGHT}"/>'
         f'<text class="flag-number" x="{x:.1f}" y="{lift}">{number}</text>'

@@ -58,7 +58,7 @@ def make_a_mistake(story: Story) -> None:
     restored = story.terminal.safepoint("restore", "vivr", "--to", target.isoformat(), "--into", str(place))
     story.recover(
         "data-corruption",
-        Outage(failed_at=deleted_at, closed_at=closed_at),
+        Outage(failed_at=deleted_at, closed_at=closed_at, target=target),
         by=f"restore to {target.isoformat()}, the instant before the mistake",
         restored=restored,
         proofs=[_prove_day_is_back(DatabaseUrl.parse(restored["url"]), before)],

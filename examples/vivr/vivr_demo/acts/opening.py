@@ -56,8 +56,17 @@ def _start_primary(story: Story) -> None:
     with psycopg.connect(cluster.url().conninfo(), autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE DATABASE vivr"))
     story.serve_from(cluster.url("vivr").reveal(), str(cluster.data))
+    _install_amcheck(story)
     story.facts.append(("server", f"PostgreSQL {binaries.version} ({binaries.origin}), run by {cluster.user}"))
     story.happened(f"PostgreSQL {binaries.version} serves {story.url.redacted}")
+
+
+def _install_amcheck(story: Story) -> None:
+    """Restores check heaps and indexes where the extension is installed; outside of the schema that Prisma owns."""
+    with story.connect() as connection:
+        if connection.execute("SELECT FROM pg_available_extensions WHERE name = 'amcheck'").fetchone() is not None:
+            connection.execute("CREATE SCHEMA amcheck")
+            connection.execute("CREATE EXTENSION amcheck SCHEMA amcheck")
 
 
 def _fill(story: Story) -> None:

@@ -32,7 +32,7 @@ class Deployment:
 
 
 @contextmanager
-def open_deployment(url: DatabaseUrl, plan: Plan, *, schema: str) -> Generator[Deployment]:
+def open_deployment(url: DatabaseUrl, plan: Plan) -> Generator[Deployment]:
     """The right to carry the plan out in that database, alone, until the context ends.
 
     Schema `safepoint` exists when it begins. Raises MG006 when another deployment runs, PG004, PG005, PG007.
@@ -40,8 +40,14 @@ def open_deployment(url: DatabaseUrl, plan: Plan, *, schema: str) -> Generator[D
     require_direct(url)
     with connect(url, application_name=APPLICATION_NAME) as control, lease(control):
         control.execute(_DURABLE)
-        worker = Worker(url, schema)
+        worker = Worker(url, _schema_of(plan))
         try:
             yield Deployment(plan=plan, control=control, worker=worker, journal=open_journal(control, plan))
         finally:
             worker.close()
+
+
+def _schema_of(plan: Plan) -> str:
+    """The schema of the ledger, which every step names that needs it; a plan without such steps sends nothing."""
+    schemas = {str(step.arguments["schema"]) for step in plan.steps if "schema" in step.arguments}
+    return next(iter(schemas), "public")

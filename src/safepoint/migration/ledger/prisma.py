@@ -44,7 +44,7 @@ SELECT %(id)s, %(checksum)s, clock_timestamp(), %(name)s,
 """)
 _TABLES = """
 SELECT c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE n.nspname = %s AND c.relkind IN ('r', 'p') AND lower(c.relname) <> ALL (%s) ORDER BY 1
+WHERE n.nspname = %s AND c.relkind = 'r' AND lower(c.relname) <> ALL (%s) ORDER BY 1
 """
 
 
@@ -72,7 +72,7 @@ def fetch_rows(connection: psycopg.Connection[Any], schema: str, migration: str 
 
 
 def require_empty(connection: psycopg.Connection[Any], schema: str) -> None:
-    """Nothing when the schema holds no table (views, types and functions do not count); else MG003, Prisma's P3005."""
+    """Nothing when the schema holds no ordinary table or partition, the rest does not count; else MG003 (P3005)."""
     found = connection.execute(_TABLES, [schema, list(_IGNORED_TABLES)]).fetchall()
     if not found:
         return
