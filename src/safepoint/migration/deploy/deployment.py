@@ -32,15 +32,15 @@ class Deployment:
 
 
 @contextmanager
-def open_deployment(url: DatabaseUrl, plan: Plan) -> Generator[Deployment]:
-    """The right to carry the plan out in that database, alone, until the context ends.
+def open_deployment(url: DatabaseUrl, plan: Plan, *, schema: str | None = None) -> Generator[Deployment]:
+    """The right to carry the plan out in that database, alone, until the context ends. `schema` None: the plan's.
 
     Schema `safepoint` exists when it begins. Raises MG006 when another deployment runs, PG004, PG005, PG007.
     """
     require_direct(url)
     with connect(url, application_name=APPLICATION_NAME) as control, lease(control):
         control.execute(_DURABLE)
-        worker = Worker(url, _schema_of(plan))
+        worker = Worker(url, schema or _schema_of(plan))
         try:
             yield Deployment(plan=plan, control=control, worker=worker, journal=open_journal(control, plan))
         finally:
