@@ -1,45 +1,44 @@
 # Every target does all of its own set-up; a fresh Debian or Ubuntu with Python >= 3.11 and make is enough.
 SHELL := /bin/bash
-PYTHON ?= python3
 BIN := .venv/bin
+export PYTHON  # another Python than python3: make PYTHON=/path/to/python3.11 …
 
-.PHONY: demo test lint format setup system-packages lock docs clean
+.NOTPARALLEL:
+.PHONY: demo test lint format setup system-packages lock docs clean runtime dev system-packages-once
 
-demo: .venv/.runtime ## the whole promise once: change, back up, destroy, recover (ARGS="--keep")
+demo: runtime ## the whole promise once: change, back up, destroy, recover (ARGS="--keep")
 	$(BIN)/python -m vivr_demo $(ARGS)
 
-test: .venv/.dev system-packages ## the default suite (ARGS="-k name")
+test: dev system-packages-once ## the default suite (ARGS="-k name")
 	$(BIN)/python -m pytest $(ARGS)
 
-lint: .venv/.dev ## ruff (check and format), pyright strict, the walls
+lint: dev ## ruff (check and format), pyright strict, the walls
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-format: .venv/.dev
+format: dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-setup: .venv/.dev ## everything a developer needs
+setup: dev ## everything a developer needs
 	@echo "ready: source .venv/bin/activate"
 
-docs: .venv/.dev ## the generated pages (docs/ERRORS.md, docs/CLI.md)
+docs: dev ## the generated pages (docs/ERRORS.md, docs/CLI.md)
 	$(BIN)/python -m tools.generate_docs
 
 system-packages: ## PostgreSQL, PgBouncer and strace for the tests that need them, where this user may install
-	tools/system-packages.sh
+	tools/system-packages.sh --now
 
-lock: .venv/.dev ## new pins for today
+lock: dev ## new pins for today
 	tools/lock.sh
 
-.venv/.runtime: requirements.lock pyproject.toml tools/setup.sh
-	PYTHON=$(PYTHON) tools/setup.sh requirements.lock
-	touch $@
+runtime dev:
+	@tools/setup.sh $@
 
-.venv/.dev: requirements-dev.lock pyproject.toml tools/setup.sh
-	PYTHON=$(PYTHON) tools/setup.sh requirements-dev.lock
-	touch $@ .venv/.runtime
+system-packages-once:
+	@tools/system-packages.sh
 
 clean:
 	rm -rf .venv demo .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -107,6 +107,8 @@ def receiving(url: DatabaseUrl, repository: Repository, **options: Any) -> Gener
     except BaseException:
         background.receiver.stop.set()
         background.wait_for_end()
+        if background.error is not None:
+            raise background.error from None
         raise
     background.stop()
 

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 
 import servers
+from programs import find_program, install_command
 from safepoint.postgres.cluster import Cluster
 from safepoint.postgres.url import DatabaseUrl
-
-INSTALLS = {
-    "pgbouncer": "apt-get install -y pgbouncer",
-    "node": "apt-get install -y nodejs",
-    "chromium": "apt-get install -y chromium",
-}
-"""How to install the programs that tests may ask for by `needs`."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -39,14 +31,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for mark in item.iter_markers("needs"):
         for program in mark.args:
             if find_program(program) is None:
-                command = INSTALLS.get(program, f"apt-get install -y {program}")
-                pytest.skip(f"{program} is not installed; enable with: {command}")
-
-
-def find_program(name: str) -> Path | None:
-    """A program on PATH or among the system's own, which an ordinary user's PATH may leave out."""
-    found = shutil.which(name, path=os.pathsep.join([*os.get_exec_path(), "/usr/sbin", "/sbin"]))
-    return None if found is None else Path(found)
+                pytest.skip(f"{program} is not installed; enable with: {install_command(program)}")
 
 
 def _missing(majors: list[int]) -> object:

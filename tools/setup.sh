@@ -1,58 +1,108 @@
 #!/usr/bin/env bash
-# Makes .venv with exactly the packages of one lock file ($1) and this checkout in it. Repeatable.
+# Makes .venv hold exactly what this checkout needs, for `runtime` or for `dev` ($1). At once when it already does.
+# Killed anywhere, the next run finishes: the stamps in .venv are written last.
 set -euo pipefail
-cd "$(dirname "$0")/.."
-lock=$1
+cd -P "$(dirname "$0")/.."
+kind=$1
+case $kind in
+  runtime) lock=requirements.lock ;;
+  dev) lock=requirements-dev.lock ;;
+  *) echo "error: found '$kind', expected runtime or dev" >&2; exit 2 ;;
+esac
+# Settings of the caller's that would lead pip or Python out of .venv.
+export PIP_USER=0 PIP_DISABLE_PIP_VERSION_CHECK=1
+unset PYTHONHOME PYTHONPATH PIP_TARGET PIP_PREFIX PIP_ROOT
+
+# What a part of .venv was made from.
+digest_of() { cat "$1" pyproject.toml tools/setup.sh | sha256sum; }
+is_current() { [ "$(cat ".venv/.$kind" 2>/dev/null)" = "$(digest_of $lock)" ]; }
+
+version_of() { "$1" -I -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null; }
+
+# Scripts in .venv name the checkout's path, and its packages the Python they were installed for.
+identity() { printf '%s\n' "$PWD" "$(version_of .venv/bin/python)"; }
+
+is_usable() {
+  [ ! -e .venv/.unfinished ] || return 1
+  [ "$(cat .venv/.identity 2>/dev/null)" = "$(identity)" ] || return 1
+  [ -z "${PYTHON:-}" ] || [ "$(version_of "$PYTHON")" = "$(version_of .venv/bin/python)" ]
+}
 
 pick_python() {
-  local candidate
-  for candidate in "${PYTHON:-python3}" python3.14 python3.13 python3.12 python3.11; do
-    if command -v "$candidate" >/dev/null && "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+  local candidate candidates=(python3 python3.14 python3.13 python3.12 python3.11)
+  [ -z "${PYTHON:-}" ] || candidates=("$PYTHON")
+  for candidate in "${candidates[@]}"; do
+    if "$candidate" -I -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
       echo "$candidate"
       return
     fi
   done
-  echo "error: found no Python >= 3.11, expected one on PATH" >&2
+  echo "error: found no Python >= 3.11 as ${candidates[*]}, expected one" >&2
   echo "hint: name it: make PYTHON=/path/to/python3.11 …" >&2
   return 1
 }
 
-as_root() {
-  if [ "$(id -u)" = 0 ]; then
-    "$@"
-  elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
-    sudo -n "$@"
-  else
-    return 1
-  fi
+# Debian and Ubuntu ship Python without ensurepip; pip then comes from the package index, checked against the lock.
+add_pip() {
+  local python=$1 wheel
+  .venv/bin/python -I -m ensurepip >/dev/null 2>&1 && return
+  "$python" -m pip --python .venv/bin/python install -q pip >/dev/null 2>&1 && return
+  wheel=$(.venv/bin/python -I tools/fetch_pip.py $lock .venv) || return 1
+  .venv/bin/python -I "$wheel/pip" install -q --no-index --no-deps "$wheel" || return 1
+  rm "$wheel"
 }
 
-# Debian ships Python without ensurepip; its python3-venv package brings it.
+install_venv_package() {
+  local root=()
+  command -v apt-get >/dev/null || return 1
+  if [ "$(id -u)" != 0 ]; then
+    sudo -n true 2>/dev/null || return 1
+    root=(sudo -n)
+  fi
+  "${root[@]}" apt-get -qq update || true
+  "${root[@]}" env DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 apt-get -qq -o DPkg::Lock::Timeout=120 \
+    install -y --no-install-recommends python3-venv </dev/null >/dev/null
+}
+
 make_venv() {
-  local python=$1
-  if "$python" -m venv .venv >/dev/null 2>&1; then return; fi
-  rm -rf .venv
-  if command -v apt-get >/dev/null && as_root true; then
-    as_root apt-get -qq update
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends python3-venv >/dev/null
-    "$python" -m venv .venv
-  elif "$python" -m virtualenv --version >/dev/null 2>&1; then
-    "$python" -m virtualenv -q .venv
-  elif "$python" -m pip --version >/dev/null 2>&1; then
-    "$python" -m venv --without-pip .venv
-    "$python" -m pip --python .venv/bin/python install -q pip
-  else
-    echo "error: found Python without ensurepip, expected the venv module whole; nothing was installed" >&2
-    echo "hint: as root: apt-get install python3-venv" >&2
-    return 1
+  if ! rm -rf .venv; then
+    echo "error: found files of another user in .venv, expected to be allowed to make it anew" >&2
+    echo "hint: sudo rm -r $PWD/.venv" >&2
+    exit 1
   fi
+  mkdir .venv
+  touch .venv/.unfinished
+  "$1" -m venv --without-pip .venv && add_pip "$1"
 }
 
-python=$(pick_python)
-[ -x .venv/bin/python ] && .venv/bin/python -m pip --version >/dev/null 2>&1 || make_venv "$python"
-echo "installing $lock into .venv" >&2
-.venv/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r "$lock"
-.venv/bin/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
-# The shop and the demo are run from the checkout.
-site=$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
-echo "$PWD/examples/vivr" > "$site/safepoint_examples.pth"
+refuse_without_pip() {
+  echo "error: found Python without ensurepip and no way to fetch pip, expected one of them" >&2
+  echo "hint: as root: apt-get install python3-venv" >&2
+  exit 1
+}
+
+bring_up_to_date() {
+  local python
+  if ! is_usable; then
+    python=$(pick_python)
+    echo "making .venv with $("$python" --version)" >&2
+    make_venv "$python" || { install_venv_package && make_venv "$python"; } || refuse_without_pip
+  fi
+  rm -f .venv/.runtime .venv/.dev
+  touch .venv/.unfinished
+  echo "installing $lock into .venv" >&2
+  .venv/bin/python -I -m pip install -q --require-hashes -r $lock
+  .venv/bin/python -I -m pip install -q --no-deps --no-build-isolation -e .
+  # The shop and the demo are run from the checkout.
+  echo "$PWD/examples/vivr" > "$(.venv/bin/python -I -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/safepoint_examples.pth"
+  identity > .venv/.identity
+  rm .venv/.unfinished
+  digest_of requirements.lock > .venv/.runtime  # the development lock holds the same pins, and more
+  [ $kind = runtime ] || digest_of $lock > .venv/.dev
+}
+
+if is_current && is_usable; then exit 0; fi
+exec 9<.
+flock -n 9 || { echo "waiting for another set-up of this checkout" >&2; flock 9; }
+if is_current && is_usable; then exit 0; fi
+bring_up_to_date

@@ -1,38 +1,85 @@
 #!/usr/bin/env bash
-# Installs what some tests need beside Python packages, where this user may; says what is missing otherwise.
-# Tests whose program is absent are skipped with the reason and this script's command.
+# Installs what some tests need beside Python packages, where this user may, and says how where not. It never fails,
+# asks nothing, and leaves no service and no cluster behind. Tests whose program is absent are skipped with the reason.
+# What could not be installed is tried again after a day, or at once by `make system-packages` (--now).
 set -euo pipefail
-packages=()
-ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || packages+=(postgresql postgresql-contrib)
-command -v pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ] || packages+=(pgbouncer)
-command -v strace >/dev/null || packages+=(strace)
-[ -e /usr/share/zoneinfo/UTC ] || packages+=(tzdata)
-[ ${#packages[@]} -gt 0 ] || exit 0
-
-if ! command -v apt-get >/dev/null; then
-  echo "note: no apt-get here; tests that need ${packages[*]} will be skipped" >&2
-  exit 0
-fi
-if [ "$(id -u)" = 0 ]; then
-  root=()
-elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
-  root=(sudo -n)
-else
-  echo "note: not root; tests that need ${packages[*]} will be skipped. To enable them: sudo apt-get install ${packages[*]}" >&2
-  exit 0
-fi
-
-# No cluster of the distribution's own, no service left running: tests make their own servers.
-"${root[@]}" mkdir -p /etc/postgresql-common/createcluster.d
-echo 'create_main_cluster = false' | "${root[@]}" tee /etc/postgresql-common/createcluster.d/safepoint.conf >/dev/null
+cd -P "$(dirname "$0")/.."
+umask 022
 policy=/usr/sbin/policy-rc.d
-made_policy=no
-if [ ! -e $policy ]; then
-  printf '#!/bin/sh\nexit 101\n' | "${root[@]}" tee $policy >/dev/null
-  "${root[@]}" chmod +x $policy
-  made_policy=yes
+no_cluster=/etc/postgresql-common/createcluster.d/safepoint.conf
+mark="made by safepoint's tools/system-packages.sh while it installs"
+tried=.venv/.system-packages-tried
+
+has() { [ -n "$(PATH=$PATH:/usr/sbin:/sbin command -v "$1")" ]; }
+
+missing() {
+  compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || echo postgresql
+  has pgbouncer || echo pgbouncer
+  has strace || echo strace
+  [ -e /usr/share/zoneinfo/UTC ] || echo tzdata
+}
+
+note() { echo "note: $1: tests that need ${packages[*]} will be skipped. To enable them: $2" >&2; }
+
+as_root() {
+  if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi
+}
+
+write_as_root() { # path, text, mode
+  as_root mkdir -p "$(dirname "$1")"
+  printf '%b\n' "$2" | as_root tee "$1" >/dev/null
+  as_root chmod "$3" "$1"
+}
+
+apt() {
+  as_root env DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 timeout 900 \
+    apt-get -qq -o DPkg::Lock::Timeout=120 -o Acquire::Retries=2 "$@" </dev/null >/dev/null
+}
+
+# Debian starts what it installs, and makes a cluster of its own; tests make theirs.
+forbid_services() {
+  trap allow_services EXIT
+  trap 'exit 130' INT TERM HUP
+  write_as_root $no_cluster "# $mark\ncreate_main_cluster = false" 644
+  [ -e $policy ] || write_as_root $policy "#!/bin/sh\n# $mark\nexit 101" 755
+}
+
+allow_services() {
+  as_root rm -f $no_cluster
+  ! grep -qs "$mark" $policy || as_root rm -f $policy
+}
+
+install_missing() {
+  forbid_services
+  apt update || true  # one broken source among many need not matter
+  apt install -y --no-install-recommends "${packages[@]}" || for package in "${packages[@]}"; do
+    apt install -y --no-install-recommends "$package" || true
+  done
+  if has systemctl && [[ " ${packages[*]} " = *" pgbouncer "* ]]; then
+    as_root systemctl disable -q pgbouncer >/dev/null 2>&1 || true
+  fi
+}
+
+# A run that was killed may have left what forbids services.
+! grep -qs "$mark" $policy $no_cluster || allow_services || true
+mapfile -t packages < <(missing)
+[ ${#packages[@]} -gt 0 ] || exit 0
+if [ "${1:-}" != --now ] && [ "$(cat $tried 2>/dev/null)" = "${packages[*]}" ] && [ -n "$(find $tried -mtime -1)" ]; then
+  note "not to be had here" "make system-packages"
+  exit 0
 fi
-trap '[ $made_policy = no ] || "${root[@]}" rm -f $policy' EXIT
-"${root[@]}" apt-get -qq update
-"${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "${packages[@]}" >/dev/null \
-  || echo "note: could not install ${packages[*]}; tests that need them will be skipped" >&2
+if ! has apt-get; then
+  note "no apt-get here" "install ${packages[*]}"
+  exit 0
+fi
+if [ "$(id -u)" != 0 ] && ! { has sudo && sudo -n true 2>/dev/null; }; then
+  note "not root" "sudo apt-get install ${packages[*]}"
+  exit 0
+fi
+echo "installing ${packages[*]}, which some tests need" >&2
+install_missing
+mapfile -t packages < <(missing)
+rm -f $tried
+[ ${#packages[@]} -gt 0 ] || exit 0
+note "could not install" "make system-packages"
+[ ! -d .venv ] || echo "${packages[*]}" > $tried

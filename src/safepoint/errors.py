@@ -157,6 +157,7 @@ CF003 = _misconfigured("CF003", "a secret reference leads nowhere")
 CF004 = _misconfigured("CF004", "the strategy file names no such thing")
 CF005 = _refused("CF005", "the strategy file already exists")
 CF006 = _misconfigured("CF006", "this command needs a repository")
+CF007 = _misconfigured("CF007", "a file of safepoint's own cannot be written")
 
 # PostgreSQL: binaries, clusters, connections.
 PG001 = _misconfigured("PG001", "no PostgreSQL binaries of the wanted major version")

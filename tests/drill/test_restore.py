@@ -287,7 +287,7 @@ def test_a_second_restore_into_the_same_directory_waits_for_nobody(scene: Scene)
     code = waiting_code(scene, into, "prove-files")
     first = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[1])
     try:
-        wait_until(lambda: (into / "PG_VERSION").exists())
+        wait_until((into / "PG_VERSION").exists)
         with pytest.raises(errors.Refused, match="another restore"):
             carry_out(plan, scene.repository)
     finally:
@@ -459,7 +459,7 @@ def test_a_restored_copy_that_becomes_production_can_be_backed_up_and_restored(s
         with receiving(cluster.url(), repository), connect(cluster.url()) as connection:
             connection.execute("INSERT INTO rows VALUES (2)")
             end = flushed(connection)
-            wait_until(lambda: pin(repository, backup, "latest").end >= end)
+            wait_until(lambda end=end: pin(repository, backup, "latest").end >= end)
     finally:
         remove_cluster(cluster)
 

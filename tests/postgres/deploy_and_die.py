@@ -39,8 +39,9 @@ class Death(Silence):
         if (step.name, "started") == (self._step, self._moment):
             die()
 
-    def step_ended(self, step: Step, _entry: Entry) -> None:
+    def step_ended(self, step: Step, entry: Entry) -> None:
         """The FINISHED entry is durable."""
+        del entry
         if (step.name, "ended") == (self._step, self._moment):
             die()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from conftest import find_program
+from programs import find_program
 from safepoint.errors import SafepointError
 from safepoint.postgres.cluster import Cluster
 from safepoint.postgres.connect import connect

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from safepoint.backup.coverage import coverage_of
+from safepoint.model.backup import BackupManifest
 from safepoint.model.coverage import Coverage, Mark, WalPiece
 from safepoint.model.lsn import TimelineId
 from safepoint.repository import Repository
@@ -12,14 +14,24 @@ from safepoint.repository import Repository
 _READERS = 4
 
 
-def fetch_coverage(repository: Repository, system_identifier: str) -> Coverage:
-    """Everything that can be restored of the cluster: one listing, and one short read per piece of WAL for its mark."""
-    backups = [backup for backup in repository.backups() if backup.system_identifier == system_identifier]
+def fetch_coverage(
+    repository: Repository,
+    system_identifier: str,
+    backups: Sequence[BackupManifest] | None = None,
+    *,
+    with_marks: bool = True,
+) -> Coverage:
+    """Everything that can be restored of the cluster: one listing, and one short read per piece of WAL for its mark.
+
+    From `backups` alone where some are given, which must be the cluster's; without marks in LSNs only, no piece read.
+    """
+    if backups is None:
+        backups = [backup for backup in repository.backups() if backup.system_identifier == system_identifier]
     pieces = repository.wal_pieces(system_identifier)
     return coverage_of(
         backups,
         pieces,
-        _read_marks(repository, system_identifier, pieces),
+        _read_marks(repository, system_identifier, pieces) if with_marks else {},
         _read_histories(repository, system_identifier, pieces),
     )
 

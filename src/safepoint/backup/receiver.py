@@ -56,6 +56,7 @@ class WalReceiver:
     cluster: str | None = None
     slot_seconds: float = 15.0
     _heard: float = 0.0
+    _is_leaping: bool = False
 
     def run(self) -> None:
         """Returns once `stop` was set and everything received is durable.
@@ -82,9 +83,17 @@ class WalReceiver:
         """The server answers just now."""
         self._heard = time.monotonic()
 
+    def note_durable(self) -> None:
+        """WAL of this connection is in the repository: where to go on is from now on decided by that."""
+        if self._is_leaping:
+            self._is_leaping = self.accept_gap = False
+
     def _may_retry(self, error: errors.SafepointError, away: float) -> bool:
         if error.spec is errors.WL003:  # the server may not have noticed yet that our last connection died
             return away < self.slot_seconds
+        if error.spec is errors.WL004 and self.accept_gap and not self._is_leaping:
+            self._is_leaping = True
+            return True
         return error.spec in _RETRIED and (self.reconnect_seconds is None or away < self.reconnect_seconds)
 
     def _receive_once(self) -> None:
@@ -97,9 +106,9 @@ class WalReceiver:
                 database=self.database,
                 slot=self.slot or slot_name(self.database),
                 cluster=self.cluster,
-                accept_gap=self.accept_gap,
+                accept_gap=self._is_leaping,
             )
-            self.cluster, self.accept_gap = start.stream.cluster, False
+            self.cluster = start.stream.cluster
             _Reception(receiver=self, session=session, marks=marks, start=start).run()
         finally:
             marks.close()
@@ -117,7 +126,7 @@ class _Reception:
         self._marks = marks
         self._slot = start.slot
         self._shipper = _shipper(receiver.repository, start.stream, start.position, start.durable)
-        self._server_end = start.durable
+        self._server_end = self._began_at = start.durable
         self._stream = WalStream(session)
         self._next_ship = 0.0
         self._next_status = 0.0
@@ -212,6 +221,8 @@ class _Reception:
         self._stream.report(self._shipper.durable)
         self._next_status = time.monotonic() + STATUS_SECONDS
         self._receiver.note_alive()
+        if self._shipper.durable > self._began_at:
+            self._receiver.note_durable()
         self._receiver.observer.progressed(
             ReceiverState(
                 cluster=self._shipper.stream.cluster,

@@ -43,7 +43,12 @@ def starting_point(
     """
     identity = session.identify_system()
     _require_same_cluster(identity, repository, database=database, cluster=cluster)
-    found = session.read_slot(slot) or _made_slot(session, slot)
+    found = session.read_slot(slot)
+    if found is not None and accept_gap:
+        # It may point at WAL that is gone, or be invalidated; a new one reserves what is there.
+        session.drop_slot(slot)
+        found = None
+    found = found or _made_slot(session, slot)
     size = segment_size(session)
     pieces = repository.wal_pieces(identity.system_identifier)
     own_history = session.fetch_history(identity.timeline)

@@ -1,23 +1,40 @@
-"""Every command of `safepoint`, in the order in which a newcomer meets them."""
+"""Every command of `safepoint`, in the order in which a newcomer meets them; each is imported when it is asked for."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import difflib
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+from typer.main import get_command
 
 from safepoint import __version__
-from safepoint.cli.commands.backup import backup, backups
-from safepoint.cli.commands.init import init
-from safepoint.cli.commands.migrate import migrate
-from safepoint.cli.commands.restore import restore
-from safepoint.cli.commands.status import status
-from safepoint.cli.commands.verify import verify
-from safepoint.cli.commands.wal import wal
 from safepoint.cli.options import EXIT_STATUS
+
+COMMANDS = ("init", "status", "backup", "backups", "verify", "restore", "wal", "migrate")
+"""Each is the `app` of the module of its name in `safepoint.cli.commands`."""
+
+
+class _Commands(TyperGroup):
+    """The commands, imported one by one: what a restore stands on need not load before `--version` answers."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name in COMMANDS:
+            return get_command(import_module(f"safepoint.cli.commands.{cmd_name}").app)
+        if close := difflib.get_close_matches(cmd_name, COMMANDS, n=1):
+            ctx.fail(f"No such command {cmd_name!r}. Did you mean {close[0]!r}?")
+        return None
+
 
 app = typer.Typer(
     name="safepoint",
+    cls=_Commands,
     help="Changes, backs up and recovers a PostgreSQL database, and proves each before it is needed.",
     epilog=EXIT_STATUS,
     no_args_is_help=True,
@@ -41,13 +58,3 @@ def root(
 ) -> None:
     """Options of safepoint itself."""
     del version
-
-
-app.command("init", epilog=EXIT_STATUS)(init)
-app.command("status", epilog=EXIT_STATUS)(status)
-app.command("backup", epilog=EXIT_STATUS)(backup)
-app.command("backups", epilog=EXIT_STATUS)(backups)
-app.add_typer(wal, name="wal")
-app.add_typer(migrate, name="migrate")
-app.command("verify", epilog=EXIT_STATUS)(verify)
-app.command("restore", epilog=EXIT_STATUS)(restore)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from safepoint.cli.show import Narrator, print_json, show_plan
+from safepoint.cli.narrate import narrated
+from safepoint.cli.show import print_json, show_plan
 from safepoint.steps.execute import Observer, Run
 from safepoint.steps.plan import Plan, plan_to_json
 
@@ -16,4 +17,5 @@ def show_then_execute(plan: Plan, execute: Callable[[Observer], Run], *, is_dry_
         if is_json:
             print_json(plan_to_json(plan))
         return None
-    return execute(Narrator())
+    with narrated() as observer:
+        return execute(observer)

@@ -1,10 +1,9 @@
-"""How plans, progress, tables and errors look. Readable without colour; everything but data goes to stderr."""
+"""How plans, tables and errors look. Readable without colour; everything but data goes to stderr."""
 
 from __future__ import annotations
 
 import json
-import sys
-import time
+import os
 from collections.abc import Iterable, Sequence
 
 from rich.console import Console
@@ -13,20 +12,27 @@ from rich.text import Text
 
 from safepoint.errors import SafepointError
 from safepoint.model.json_value import Json, JsonObject
-from safepoint.model.measures import format_bytes
-from safepoint.steps.execute import Progress
-from safepoint.steps.journal import Entry, Event
-from safepoint.steps.plan import Plan, Step, StepKind
+from safepoint.steps.plan import Plan, StepKind
 
-talk = Console(stderr=True, highlight=False, soft_wrap=True)
-data = Console(highlight=False, soft_wrap=True)
+_WIDEST = 1000
+"""Tables are as wide as what they hold: a line cut short is lost for whoever reads them with a program."""
 
-_PROGRESS_EVERY_SECONDS = 2.0
+
+class _Stream(Console):
+    """A console whose reader may go: what is left is dropped, and the command goes on to its true end."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+
+
+talk = _Stream(stderr=True, highlight=False, soft_wrap=True)
+data = _Stream(highlight=False, soft_wrap=True)
 
 
 def print_json(value: Json) -> None:
-    """One JSON value on stdout."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    """One JSON value on stdout; in ASCII, which every locale can carry."""
+    data.out(json.dumps(value, indent=2), highlight=False)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -36,7 +42,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         table.add_column(column, no_wrap=True)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    Console(highlight=False, width=max(data.width, 240)).print(table)
+    data.print(table, width=_WIDEST)
 
 
 def print_facts(facts: Iterable[tuple[str, str]]) -> None:
@@ -62,7 +68,7 @@ def show_plan(plan: Plan) -> None:
 def show_error(error: SafepointError, *, is_json: bool) -> None:
     """The fact, whether anything was changed, and the hints, on stderr."""
     if is_json:
-        sys.stderr.write(json.dumps(error_to_json(error)) + "\n")
+        talk.out(json.dumps(error_to_json(error)), highlight=False)
         return
     talk.print(Text.assemble(("error ", "bold red"), (error.spec.code, "bold"), ": ", error.message))
     talk.print(Text(error.changed))
@@ -92,44 +98,6 @@ def outcome_lines(outcome: JsonObject) -> list[tuple[str, str]]:
         for name, value in outcome.items()
         if isinstance(value, str | int | float | bool)
     ]
-
-
-class Narrator:
-    """An observer that tells each step on stderr as it ends, and progress every two seconds."""
-
-    def __init__(self) -> None:
-        self._began = 0.0
-        self._told = 0.0
-
-    def step_started(self, step: Step) -> None:
-        """Starts the step's clock."""
-        self._began = self._told = time.monotonic()
-        if talk.is_terminal:
-            talk.print(Text(f"… {step.title}", style="dim"), end="\r")
-
-    def step_progressed(self, step: Step, progress: Progress) -> None:
-        """Says how far the step is and when it should end."""
-        now = time.monotonic()
-        if now - self._told >= _PROGRESS_EVERY_SECONDS:
-            self._told = now
-            talk.print(Text(f"  … {step.title}: {_progress(progress, now - self._began)}", style="dim"))
-
-    def step_ended(self, step: Step, entry: Entry) -> None:
-        """Says how the step ended and how long it took."""
-        mark = "✗" if entry.event is Event.FAILED else "✓"
-        talk.print(Text(f"{mark} {step.title} ({entry.seconds or 0.0:.1f}s)"))
-
-
-def _progress(progress: Progress, seconds: float) -> str:
-    is_bytes = progress.unit == "bytes"
-    done = format_bytes(progress.done) if is_bytes else f"{progress.done} {progress.unit}"
-    rate = progress.done / max(seconds, 0.001)
-    speed = f", {format_bytes(round(rate))}/s" if is_bytes else ""
-    if not progress.total:
-        return f"{done}{speed}"
-    total = format_bytes(progress.total) if is_bytes else str(progress.total)
-    left = max(progress.total - progress.done, 0) / rate if rate else 0.0
-    return f"{done} of {total}{speed}, {left:.0f}s left"
 
 
 def _plain(value: str | float) -> str:

@@ -11,10 +11,11 @@ from safepoint.model.proof import ProofLevel
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSeen:
-    """A server that answered."""
+    """A server that answered, and its clock then."""
 
     version: str
     is_in_recovery: bool
+    clock: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,20 +39,22 @@ class WalSeen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MigrationsSeen:
-    """How one application's folder and ledger compare, by name."""
+    """How one application's folder and ledger compare, by name; with an obstacle nothing else is known."""
 
     application: str
-    applied: int
-    pending: tuple[str, ...]
-    failed: tuple[str, ...]
-    edited: tuple[str, ...]
+    applied: int = 0
+    pending: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
+    edited: tuple[str, ...] = ()
+    obstacle: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Situation:
     """One database at `now`. An obstacle says why the values beside it are unknown.
 
-    `rpo` is the tightest of the strategy's scenarios; None where it states none.
+    `is_server_down`: it was asked and did not answer, as opposed to not asked. `rpo` is the tightest of the strategy's
+    scenarios; None where it states none.
     """
 
     database: str
@@ -59,9 +62,15 @@ class Situation:
     rpo: timedelta | None
     server: ServerSeen | None
     server_obstacle: str
+    is_server_down: bool
     has_repository: bool
     repository_obstacle: str
     backups: tuple[BackupSeen, ...]
     wal: WalSeen | None
     migrations: tuple[MigrationsSeen, ...]
-    migrations_obstacle: str
+
+    @property
+    def sound_backups(self) -> tuple[BackupSeen, ...]:
+        """Those not known to be damaged, oldest first."""
+        sound = (backup for backup in self.backups if not backup.is_damaged)
+        return tuple(sorted(sound, key=lambda backup: backup.stopped_at))

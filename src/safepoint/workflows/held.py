@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from safepoint import errors
-from safepoint.backup.coverage import coverage_of
+from safepoint.backup.fetch_coverage import fetch_coverage
 from safepoint.model.backup import BackupManifest
-from safepoint.model.coverage import Coverage, Mark
-from safepoint.model.lsn import TimelineId
+from safepoint.model.coverage import Coverage
 from safepoint.model.measures import format_instant
 from safepoint.model.proof import ProofLevel
 from safepoint.repository import Repository
@@ -97,21 +96,3 @@ def describe(coverage: Coverage) -> list[str]:
     ]
     gaps = [f"gap: timeline {gap.timeline}, {gap.start} up to {gap.end}" for gap in coverage.gaps]
     return intervals + gaps
-
-
-def fetch_coverage(
-    repository: Repository, cluster: str, backups: tuple[BackupManifest, ...], *, with_marks: bool = True
-) -> Coverage:
-    """Everything restorable of the cluster from these backups; without marks, in LSNs only and from listings alone."""
-    pieces = repository.wal_pieces(cluster)
-    marks: dict[str, Mark] = {}
-    for piece in pieces if with_marks else ():
-        mark = repository.read_mark(cluster, piece)
-        if mark is not None:
-            marks[piece.name] = mark
-    histories: dict[TimelineId, bytes] = {}
-    for timeline in {piece.timeline for piece in pieces}:
-        content = repository.read_history(cluster, timeline)
-        if content is not None:
-            histories[timeline] = content
-    return coverage_of(backups, pieces, marks, histories)

@@ -7,7 +7,7 @@ only if absent; killed between the two, the same command finishes.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,12 +61,14 @@ class Findings:
 
 
 def find_out(wishes: Wishes, environment: Mapping[str, str] = os.environ) -> Findings:
-    """Looks at the folder and at the server; changes nothing. CF003, PG004 … PG009 when it cannot."""
-    prisma = read_prisma_project(wishes.directory)
-    url = wishes.url or f"env:{prisma.url_variable if prisma and prisma.url_variable else 'DATABASE_URL'}"
-    _refuse_password(url)
-    direct_url = _find_direct_url(wishes, prisma, environment)
-    database = DatabaseUrl.parse(_resolve(direct_url or url, wishes.directory, environment))
+    """Looks at the folder and at the server; changes nothing. CF005 when the file exists, CF003, PG004 … PG009."""
+    _require_absent(wishes.directory / FILE_NAME)
+    prisma = _find_prisma_project(wishes.directory)
+    default = f"env:{prisma.url_variable if prisma and prisma.url_variable else 'DATABASE_URL'}"
+    url = _without_password(wishes.url, environment) if wishes.url else default
+    folders = _dotenv_folders(wishes.directory, prisma)
+    direct_url = None if wishes.url else _find_direct_url(prisma, wishes.directory, folders, environment)
+    database = DatabaseUrl.parse(_resolve(direct_url or url, wishes.directory, folders, environment))
     with connect(database) as connection:
         facts = fetch_server_facts(connection)
     return Findings(
@@ -81,13 +83,8 @@ def find_out(wishes: Wishes, environment: Mapping[str, str] = os.environ) -> Fin
 
 
 def plan_init(wishes: Wishes, found: Findings) -> Plan:
-    """Writes the file, and makes the repository when one was named; CF005 when the file exists."""
+    """Writes the file, after making or opening the repository when one was named."""
     path = wishes.directory / FILE_NAME
-    if path.exists():
-        raise errors.CF005.error(
-            f"found {path}, expected no strategy file there",
-            hints=[errors.ask("is this database's strategy stated already?"), errors.run("see it: `safepoint status`")],
-        )
     name = name_for(wishes.name or found.database.database)
     repository = located(wishes.repository, wishes.directory) if wishes.repository else None
     write = Step(
@@ -131,27 +128,65 @@ def ability_to_json(ability: Ability) -> dict[str, Json]:
     }
 
 
-def _resolve(reference: str, base: Path, environment: Mapping[str, str]) -> str:
-    if "://" in reference or "=" in reference:
-        return reference
-    return resolve(reference, base=base, environment=environment, dotenv_folders=(base, base / "prisma")).reveal()
-
-
-def _refuse_password(url: str) -> None:
-    if ("://" in url or "=" in url) and "password" in DatabaseUrl.parse(url).conninfo():
-        raise errors.CF003.error(
-            "found a password in --url, expected a reference to where it is kept: the strategy file holds no secrets",
-            hints=[errors.run("`export DATABASE_URL=postgresql://…` and `safepoint init --url env:DATABASE_URL`")],
+def _require_absent(path: Path) -> None:
+    if os.path.lexists(path):
+        raise errors.CF005.error(
+            f"found {path}, expected no strategy file there",
+            hints=[errors.ask("is this database's strategy stated already?"), errors.run("see it: `safepoint status`")],
         )
 
 
-def _find_direct_url(wishes: Wishes, prisma: PrismaProject | None, environment: Mapping[str, str]) -> str | None:
-    """The reference Prisma uses past a pooler, when it leads somewhere; a URL that was named stands alone."""
-    if wishes.url:
-        return None
+def _find_prisma_project(directory: Path) -> PrismaProject | None:
+    """The project here; where only its migrations are found, in a folder below, the project they belong to."""
+    found = read_prisma_project(directory)
+    if found is None or found.schema is not None or found.migrations is None:
+        return found
+    return read_prisma_project(found.migrations.parent.parent) or found
+
+
+def _dotenv_folders(directory: Path, prisma: PrismaProject | None) -> tuple[Path, ...]:
+    """The folders in which the strategy, once written, looks for `.env`."""
+    return (directory, *([prisma.migrations.parent] if prisma and prisma.migrations else []))
+
+
+def _resolve(reference: str, base: Path, folders: Sequence[Path], environment: Mapping[str, str]) -> str:
+    if _is_literal(reference):
+        return reference
+    return resolve(reference, base=base, environment=environment, dotenv_folders=folders).reveal()
+
+
+def _is_literal(url: str) -> bool:
+    return not url.startswith(("env:", "file:", "cmd:"))
+
+
+def _without_password(url: str, environment: Mapping[str, str]) -> str:
+    """The URL as it may stand in the file: the variable that holds it, where it is or could be a secret."""
+    if not _is_literal(url) or _is_without_password(DatabaseUrl.parse(url)):
+        return url
+    holders = sorted((name for name, value in environment.items() if value == url), key=_usual_name_first)
+    if not holders:
+        raise errors.CF003.error(
+            "found a password in the URL, expected a reference to where it is kept: the strategy file holds no secrets",
+            hints=[errors.run("`export DATABASE_URL=postgresql://…`, then `safepoint init env:DATABASE_URL`")],
+        )
+    return f"env:{holders[0]}"
+
+
+def _is_without_password(url: DatabaseUrl) -> bool:
+    return url.redacted == url.reveal()
+
+
+def _usual_name_first(variable: str) -> tuple[bool, str]:
+    return variable != "DATABASE_URL", variable
+
+
+def _find_direct_url(
+    prisma: PrismaProject | None, base: Path, folders: Sequence[Path], environment: Mapping[str, str]
+) -> str | None:
+    """The reference Prisma uses past a pooler, when it leads somewhere."""
     reference = f"env:{prisma.direct_url_variable if prisma and prisma.direct_url_variable else 'DIRECT_URL'}"
     try:
-        _resolve(reference, wishes.directory, environment)
+        _resolve(reference, base, folders, environment)
     except SafepointError:
         return None
     return reference
@@ -213,9 +248,7 @@ def _warnings(wishes: Wishes, found: Findings) -> list[str]:
 
 def _create_repository(url: str, key: str, wishes: Wishes, environment: Mapping[str, str]) -> JsonObject:
     store = open_store(url)
-    passphrase = None
-    if key != "none":
-        passphrase = resolve(key, base=wishes.directory, environment=environment).secret
+    passphrase = None if key == "none" else resolve(key, base=wishes.directory, environment=environment).secret
     try:
         repository = create_repository(store, passphrase)
     except SafepointError as error:
@@ -228,9 +261,9 @@ def _create_repository(url: str, key: str, wishes: Wishes, environment: Mapping[
 
 def _write_strategy(step: Step, _context: Context) -> JsonObject:
     path, text = Path(str(step.arguments["path"])), str(step.arguments["text"])
-    fresh = path.with_name(f"{path.name}.{os.getpid()}")
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with fresh.open("x") as file:
+        with fresh.open("w") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
@@ -238,8 +271,10 @@ def _write_strategy(step: Step, _context: Context) -> JsonObject:
     except FileExistsError as error:
         raise errors.CF005.error(f"found {path} written meanwhile, expected no strategy file there") from error
     except OSError as error:
-        raise errors.CF002.error(
-            f"cannot write {path}: {error.strerror}", hints=[errors.ask("may this user write there?")]
+        raise errors.CF007.error(
+            f"found that {path} cannot be written ({(error.strerror or str(error)).lower()}), expected it to be",
+            changed="nothing was changed, but for the repository named, which the same command will open again",
+            hints=[errors.ask("may this user write there, and is there room?")],
         ) from error
     finally:
         fresh.unlink(missing_ok=True)

@@ -4,46 +4,51 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from safepoint.errors import SafepointError
+import psycopg
+
+from safepoint.errors import SafepointError, Unreachable
 from safepoint.migration.status import State as MigrationState
 from safepoint.model.measures import Clock, system_clock
 from safepoint.monitoring.situation import BackupSeen, MigrationsSeen, ServerSeen, Situation, WalSeen
 from safepoint.postgres.connect import connect
 from safepoint.postgres.facts import fetch_server_facts
-from safepoint.strategy import DatabaseStrategy
+from safepoint.strategy import DatabaseStrategy, Platform
 from safepoint.workflows.held import NOT_READ, Holdings, holdings_of, proofs_of
 from safepoint.workflows.migrate import survey_migrations
 from safepoint.workflows.project import Project
 
 
 def situation_of(project: Project, name: str, *, clock: Clock = system_clock) -> Situation:
-    """The database as it is now; raises only for a strategy file that is wrong."""
+    """The database as it is now, by its server's clock where that answers; raises only when the name is unknown."""
     database = project.strategy.database(name)
-    server, server_obstacle = _look_at_server(project, database)
+    server, server_obstacle, is_server_down = _look_at_server(project, database)
     backups, wal, repository_obstacle = _look_at_repository(project, database)
-    migrations, migrations_obstacle = _look_at_migrations(project, database)
     return Situation(
         database=database.name,
-        now=clock(),
+        now=server.clock if server else clock(),
         rpo=min((scenario.rpo for scenario in project.strategy.scenarios), default=None),
         server=server,
         server_obstacle=server_obstacle,
+        is_server_down=is_server_down,
         has_repository=bool(project.strategy.repositories),
         repository_obstacle=repository_obstacle,
         backups=backups,
         wal=wal,
-        migrations=migrations,
-        migrations_obstacle=migrations_obstacle,
+        migrations=tuple(_look_at_migrations(project, database, item.name) for item in database.migrations),
     )
 
 
-def _look_at_server(project: Project, database: DatabaseStrategy) -> tuple[ServerSeen | None, str]:
+def _look_at_server(project: Project, database: DatabaseStrategy) -> tuple[ServerSeen | None, str, bool]:
     try:
         with connect(project.database_url(database)) as connection:
             facts = fetch_server_facts(connection)
+            row = connection.execute("SELECT clock_timestamp()").fetchone()
     except SafepointError as error:
-        return None, error.message
-    return ServerSeen(version=str(facts.version), is_in_recovery=facts.is_in_recovery), ""
+        return None, error.message, isinstance(error, Unreachable)
+    except psycopg.Error as error:
+        return None, _answered(error), False
+    assert row is not None  # noqa: S101 - the function returns one row
+    return ServerSeen(version=str(facts.version), is_in_recovery=facts.is_in_recovery, clock=row[0]), "", False
 
 
 def _look_at_repository(
@@ -51,6 +56,8 @@ def _look_at_repository(
 ) -> tuple[tuple[BackupSeen, ...], WalSeen | None, str]:
     if not project.strategy.repositories:
         return (), None, ""
+    if database.platform is not Platform.SELF_MANAGED:
+        return (), None, f'this version backs up no database of platform "{database.platform.value}"'
     try:
         repository = project.repository()
         held = holdings_of(repository, database.name)
@@ -77,21 +84,22 @@ def _latest(held: Holdings) -> datetime | None:
     return max((instant for instant in on_it if instant is not None), default=None)
 
 
-def _look_at_migrations(project: Project, database: DatabaseStrategy) -> tuple[tuple[MigrationsSeen, ...], str]:
-    seen: list[MigrationsSeen] = []
+def _look_at_migrations(project: Project, database: DatabaseStrategy, application: str) -> MigrationsSeen:
     try:
-        for application in database.migrations:
-            history = survey_migrations(project, database.name, application.name).history
-            names = {state: tuple(item.name for item in history.of(state)) for state in MigrationState}
-            seen.append(
-                MigrationsSeen(
-                    application=application.name,
-                    applied=len(names[MigrationState.APPLIED]),
-                    pending=names[MigrationState.PENDING],
-                    failed=names[MigrationState.FAILED],
-                    edited=names[MigrationState.EDITED],
-                )
-            )
+        history = survey_migrations(project, database.name, application).history
     except SafepointError as error:
-        return (), error.message
-    return tuple(seen), ""
+        return MigrationsSeen(application=application, obstacle=error.message)
+    except psycopg.Error as error:
+        return MigrationsSeen(application=application, obstacle=_answered(error))
+    names = {state: tuple(item.name for item in history.of(state)) for state in MigrationState}
+    return MigrationsSeen(
+        application=application,
+        applied=len(names[MigrationState.APPLIED]),
+        pending=names[MigrationState.PENDING],
+        failed=names[MigrationState.FAILED],
+        edited=names[MigrationState.EDITED],
+    )
+
+
+def _answered(error: psycopg.Error) -> str:
+    return f"the server answered with an error: {error}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from safepoint import errors
 from safepoint.migration.deploy import (
     DeploySettings,
     LockBudget,
@@ -14,12 +15,12 @@ from safepoint.migration.deploy import (
     survey,
 )
 from safepoint.migration.deploy.plan import CONFIRM_ACTION
-from safepoint.model.safety import Safety
+from safepoint.model.safety import Safety, SafetyDemand
 from safepoint.postgres.url import DatabaseUrl
 from safepoint.steps.execute import Observer, Run, execute
 from safepoint.steps.journal import MemoryJournal
 from safepoint.steps.plan import Plan
-from safepoint.strategy import DatabaseStrategy, Platform
+from safepoint.strategy import DatabaseStrategy, MigrationsStrategy, Platform
 from safepoint.workflows.project import Project
 from safepoint.workflows.safety import DEMAND, RepositorySafety
 
@@ -52,32 +53,49 @@ class Deployment:
 def survey_migrations(project: Project, name: str | None, application: str | None) -> Survey:
     """How folder and ledger compare now; CF004 when the strategy names no migrations."""
     database = project.strategy.database(name)
-    migrations = database.application(application)
+    migrations = _migrations(database, application)
     return survey(project.database_url(database), migrations.folder, schema=migrations.schema)
 
 
 def prepare_deploy(
-    project: Project, name: str | None, application: str | None, *, without_backup: str | None
+    project: Project,
+    name: str | None,
+    application: str | None,
+    *,
+    without_backup: str | None,
+    demand: SafetyDemand = DEMAND,
 ) -> Deployment:
-    """The plan of everything that is pending; MG001 … MG009 for what stops it. Changes nothing."""
+    """The plan of everything that is pending; CF004, MG001 … MG009 for what stops it. Changes nothing."""
     database = project.strategy.database(name)
-    migrations = database.application(application)
+    migrations = _migrations(database, application)
     url = project.database_url(database)
     limits = project.strategy.migrate
     settings = DeploySettings(
         locks=LockBudget(timeout=limits.lock_timeout, total=limits.lock_total),
-        safety=DEMAND,
+        safety=demand,
         without_backup=without_backup,
     )
     return Deployment(
         plan=plan_deploy(url, migrations.folder, schema=migrations.schema, settings=settings),
         url=url,
         schema=migrations.schema,
-        safety=None if without_backup else _safety(project, database, url),
+        safety=None if without_backup else _safety(project, database, url, demand),
     )
 
 
-def _safety(project: Project, database: DatabaseStrategy, url: DatabaseUrl) -> Safety | None:
+def _migrations(database: DatabaseStrategy, application: str | None) -> MigrationsStrategy:
+    if not database.migrations:
+        raise errors.CF004.error(
+            f"found no migrations of {database.name} in the strategy file, expected at least one application's",
+            hints=[
+                errors.ask("where does the application keep its migrations?"),
+                errors.run(f'add: `[database.{database.name}.migrations.NAME]`, `folder = "prisma/migrations"`'),
+            ],
+        )
+    return database.application(application)
+
+
+def _safety(project: Project, database: DatabaseStrategy, url: DatabaseUrl, demand: SafetyDemand) -> Safety | None:
     if not project.strategy.repositories or database.platform is not Platform.SELF_MANAGED:
         return None
-    return RepositorySafety(url=url, repository=project.repository())
+    return RepositorySafety(url=url, repository=project.repository(), demand=demand)

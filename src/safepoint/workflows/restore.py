@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from safepoint import errors
 from safepoint.errors import SafepointError
@@ -73,13 +73,17 @@ class Restore:
     target: str
 
     def execute(self, observer: Observer) -> Run:
-        """The copy runs in `into`, proven; killed anywhere, the same command goes on or begins afresh."""
-        journal = state_directory() / "journals" / f"{self.plan.id}.jsonl"
+        """The copy runs in `into`, proven; killed anywhere, the same command goes on or begins afresh.
+
+        Interrupted or failed, no server of it runs. SP002 when another process carries out the same plan, CF007 when
+        the journal cannot be written.
+        """
+        path = _journal_path(self.plan)
         if not self._is_under_way():
-            journal.unlink(missing_ok=True)
-        with open_file_journal(journal, self.plan) as opened, restore_actions(self.source.repository) as actions:
-            run = execute(self.plan, actions=actions, journal=opened, observer=observer)
-        journal.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+        with open_file_journal(path, self.plan) as journal, restore_actions(self.source.repository) as actions:
+            run = execute(self.plan, actions=actions, journal=journal, observer=observer)
+        path.unlink(missing_ok=True)
         return run
 
     def _is_under_way(self) -> bool:
@@ -88,7 +92,7 @@ class Restore:
             marker: Any = json.loads((self.into / MARKER).read_text())
         except (OSError, ValueError):
             return False
-        return marker["plan"] == self.plan.id
+        return isinstance(marker, dict) and cast("dict[str, Any]", marker).get("plan") == self.plan.id
 
 
 def source_of(project: Project, name: str | None, repository: str | None) -> Source:
@@ -149,6 +153,20 @@ def conclude(restore: Restore, run: Run) -> Restored:
         seconds=run.seconds,
         evidence=_record(restore.source.repository, record),
     )
+
+
+def _journal_path(plan: Plan) -> Path:
+    """In a folder that exists and can be written."""
+    folder = state_directory() / "journals"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise errors.CF007.error(
+            f"found that {folder} cannot be made ({reason}), expected a folder for the journal of this restore",
+            hints=[errors.run("name one that this user may write: `export SAFEPOINT_STATE=DIR`")],
+        ) from error
+    return folder / f"{plan.id}.jsonl"
 
 
 def _record(repository: Repository, record: dict[str, Json]) -> str:

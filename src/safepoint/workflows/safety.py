@@ -8,6 +8,8 @@ from typing import Any
 
 import psycopg
 
+from safepoint import errors
+from safepoint.backup.fetch_coverage import fetch_coverage
 from safepoint.model.backup import BackupManifest
 from safepoint.model.coverage import Interval
 from safepoint.model.lsn import Lsn, TimelineId
@@ -16,7 +18,7 @@ from safepoint.model.safety import SafetyDemand, SafetyFacts
 from safepoint.postgres.connect import connect
 from safepoint.postgres.url import DatabaseUrl
 from safepoint.repository import Repository
-from safepoint.workflows.held import NOT_READ, Proven, fetch_coverage, proofs_of
+from safepoint.workflows.held import NOT_READ, Proven, proofs_of
 
 DEMAND = SafetyDemand(proof=ProofLevel.VERIFIED, max_age=timedelta(hours=26))
 """A daily backup with room for the run itself, read back."""
@@ -49,8 +51,6 @@ class RepositorySafety:
         """The backup that comes nearest to the demand, with WAL on the server's own timeline only."""
         del restore_point
         server = self._look()
-        if server is None:
-            return _NOTHING
         proofs = proofs_of(self.repository)
         backups = tuple(
             backup
@@ -74,13 +74,25 @@ class RepositorySafety:
         is_fit = level.rank >= self.demand.proof.rank and server.clock - backup.stopped_at <= self.demand.max_age
         return is_fit, backup.stopped_at
 
-    def _look(self) -> _Server | None:
-        """None when the role may not see which cluster it is: then nothing can be said."""
+    def _look(self) -> _Server:
+        """PG007 when the role may not see which cluster it is, PG010 on a standby: then nothing can be said."""
         with connect(self.url) as connection:
             try:
                 row: Any = connection.execute(_IDENTITY).fetchone()
-            except psycopg.errors.InsufficientPrivilege:
-                return None
+            except psycopg.errors.InsufficientPrivilege as error:
+                raise errors.PG007.error(
+                    f"found that {connection.info.user} may not see which cluster this is, expected it to: {error}",
+                    hints=[
+                        errors.run(
+                            f'GRANT EXECUTE ON FUNCTION pg_control_system() TO "{connection.info.user}", as a superuser'
+                        )
+                    ],
+                ) from error
+            except psycopg.errors.ObjectNotInPrerequisiteState as error:
+                raise errors.PG010.error(
+                    "found a server in recovery, expected the primary",
+                    hints=[errors.ask("does the URL lead to a standby?")],
+                ) from error
         return _Server(
             # A signed 64-bit number in SQL, an unsigned one everywhere else.
             system_identifier=str(int(row[0]) % (1 << 64)),

@@ -28,12 +28,13 @@ class Verification:
     backup: BackupManifest
 
     def execute(self, observer: Observer) -> Run:
-        """Every byte was read and found right; BK004 for the first that was not, recorded as damage."""
+        """Every byte was read and found right; a `Damaged` for the first that was not, which is recorded."""
         try:
             actions = verify_actions(self.repository)
             return execute(self.plan, actions=actions, journal=MemoryJournal(), observer=observer)
-        except Damaged:
-            _record(self.repository, self.backup, level=ProofLevel.STORED, is_damaged=True)
+        except Damaged as error:
+            evidence = _record(self.repository, self.backup, level=ProofLevel.STORED, is_damaged=True)
+            error.changed = f"the damage of {self.backup.id} is {evidence}; nothing else was changed"
             raise
 
     def conclude(self) -> str:

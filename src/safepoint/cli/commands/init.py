@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from safepoint.cli.carry_out import show_then_execute
-from safepoint.cli.options import DryRunOption, JsonOption
+from safepoint.cli.options import DryRunOption, JsonOption, command
 from safepoint.cli.show import print_facts, print_json
 from safepoint.model.json_value import Json
 from safepoint.steps.execute import execute
@@ -19,19 +19,30 @@ from safepoint.workflows.initialise import Findings, Wishes, ability_to_json, fi
 def init(
     url: Annotated[
         str | None,
-        typer.Option(help="Where the database is: env:NAME, file:PATH, cmd:COMMAND. Default: as Prisma's schema says."),
+        typer.Argument(
+            metavar="URL",
+            help="Where the database is: env:NAME, file:PATH, cmd:COMMAND, or a URL. One with a password must be the "
+            "value of an environment variable, which is then named. By default as Prisma's schema says, else "
+            "env:DATABASE_URL.",
+        ),
     ] = None,
-    name: Annotated[str | None, typer.Option(help="What to call it; default: the database's own name.")] = None,
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What to call it; by default the database's own name.")
+    ] = None,
     repository: Annotated[
-        str | None, typer.Option(help="A folder for backups and WAL, as file:/srv/backups; created if absent.")
+        str | None,
+        typer.Option(metavar="URL", help="A folder for backups and WAL, as file:/srv/backups; made if absent."),
     ] = None,
     key: Annotated[
-        str, typer.Option(help="Where the repository's key is kept; `none` for no encryption.")
+        str, typer.Option(metavar="REFERENCE", help="Where the repository's key is kept; `none`: no encryption.")
     ] = "env:SAFEPOINT_KEY",
     dry_run: DryRunOption = False,
     is_json: JsonOption = False,
 ) -> None:
-    """Write safepoint.toml for a database, asking nothing that can be found out. Needs no repository."""
+    """Write safepoint.toml; what can be found out is not asked.
+
+    Needs the server, no repository; makes one, or opens the one that is there, when it is named.
+    """
     wishes = Wishes(directory=Path.cwd(), url=url, name=name, repository=repository, key=key)
     found = find_out(wishes)
     plan = plan_init(wishes, found)
@@ -48,6 +59,9 @@ def init(
         print_json(_as_json(path, found))
     else:
         print_facts([("wrote", path), ("next", "`safepoint status`")])
+
+
+app = command(init, "init")
 
 
 def _as_json(path: str, found: Findings) -> dict[str, Json]:

@@ -15,14 +15,20 @@ from safepoint.model.measures import format_instant
 from safepoint.workflows.migrate import prepare_deploy, survey_migrations
 from safepoint.workflows.project import load_project
 
-migrate = typer.Typer(help="Migrations: an application's own files, under lock budgets.", no_args_is_help=True)
+app = typer.Typer(
+    name="migrate",
+    help="Migrations: an application's own files, under lock budgets.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+)
 
 ApplicationOption = Annotated[
-    str | None, typer.Option("--application", help="Whose migrations, as the strategy file names them.")
+    str | None, typer.Option("--application", metavar="NAME", help="Whose migrations, as the strategy file names them.")
 ]
 
 
-@migrate.command("status", epilog=EXIT_STATUS)
+@app.command("status", epilog=EXIT_STATUS)
 def status(
     database: DatabaseArgument = None,
     application: ApplicationOption = None,
@@ -43,7 +49,7 @@ def status(
         raise typer.Exit(ExitCode.ATTENTION)
 
 
-@migrate.command("deploy", epilog=EXIT_STATUS)
+@app.command("deploy", epilog=EXIT_STATUS)
 def deploy(
     database: DatabaseArgument = None,
     application: ApplicationOption = None,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from safepoint.cli.carry_out import show_then_execute
-from safepoint.cli.options import ConfigOption, DatabaseArgument, DryRunOption, JsonOption
+from safepoint.cli.options import ConfigOption, DatabaseArgument, DryRunOption, JsonOption, command
 from safepoint.cli.show import print_facts, print_json
 from safepoint.model.json_value import Json
 from safepoint.workflows.project import load_project
@@ -24,21 +24,28 @@ def restore(
     into: Annotated[Path, typer.Option(metavar="DIR", help="An absent or empty directory.")] = ...,  # type: ignore[assignment]
     repository: Annotated[
         str | None,
-        typer.Option(help="A repository's name; or its URL, as file:/srv/backups: then no strategy file is needed."),
+        typer.Option(
+            metavar="NAME|URL",
+            help="A repository's name; or its URL, as file:/srv/backups: then no strategy file is needed.",
+        ),
     ] = None,
-    key: Annotated[str, typer.Option(help="With a repository's URL: where its key is kept.")] = "env:SAFEPOINT_KEY",
+    key: Annotated[
+        str, typer.Option(metavar="REFERENCE", help="With a repository's URL: where its key is kept.")
+    ] = "env:SAFEPOINT_KEY",
     promote: Annotated[
         bool, typer.Option("--promote/--no-promote", help="Leave the copy writable, or in recovery at the target.")
     ] = True,
-    query: Annotated[list[str] | None, typer.Option(help="A query that the copy must answer; may be repeated.")] = None,
+    query: Annotated[
+        list[str] | None, typer.Option(metavar="SQL", help="A query that the copy must answer; may be repeated.")
+    ] = None,
     config: ConfigOption = None,
     dry_run: DryRunOption = False,
     is_json: JsonOption = False,
 ) -> None:
-    """Restore a database's cluster to an exact instant, start it, prove it. Needs a repository, no server.
+    """Restore a cluster to an exact instant, start it, prove it.
 
-    The copy listens on a private socket and archives nowhere; production is never touched. Killed anywhere, the same
-    command goes on or begins afresh.
+    Needs a repository, no server. The copy listens on a private socket and archives nowhere; production is never
+    touched. Killed anywhere, the same command goes on or begins afresh.
     """
     source = _source(database, repository, key, config)
     job = prepare_restore(source, to=to, into=into, promotes=promote, queries=query or ())
@@ -59,6 +66,9 @@ def restore(
         ("stop it", f"kill -INT $(head -1 {restored.data}/postmaster.pid)"),
     ]
     print_facts(facts)
+
+
+app = command(restore, "restore")
 
 
 def _source(database: str | None, repository: str | None, key: str, config: Path | None) -> Source:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 from rich.text import Text
 
-from safepoint.cli.options import ConfigOption, DatabaseArgument, JsonOption
+from safepoint.cli.options import ConfigOption, DatabaseArgument, JsonOption, command
 from safepoint.cli.show import data, print_json
 from safepoint.errors import ExitCode
 from safepoint.model.json_value import Json
@@ -39,6 +39,9 @@ def status(database: DatabaseArgument = None, config: ConfigOption = None, is_js
             data.print(f"\nstated, and not acted on by this version: {', '.join(unused)}")
     if any(finding.state is not State.GOOD for found in findings.values() for finding in found):
         raise typer.Exit(ExitCode.ATTENTION)
+
+
+app = command(status, "status")
 
 
 def _print(name: str, findings: tuple[Finding, ...]) -> None:

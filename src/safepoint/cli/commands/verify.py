@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from safepoint.cli.carry_out import show_then_execute
-from safepoint.cli.options import ConfigOption, DatabaseArgument, DryRunOption, JsonOption
+from safepoint.cli.options import ConfigOption, DatabaseArgument, DryRunOption, JsonOption, RepositoryOption, command
 from safepoint.cli.show import outcome_lines, print_facts, print_json
 from safepoint.model.proof import ProofLevel
 from safepoint.workflows.project import load_project
@@ -16,15 +16,16 @@ from safepoint.workflows.verify import prepare_verification
 
 def verify(
     database: DatabaseArgument = None,
-    backup: Annotated[str | None, typer.Option(help="The backup's id; by default the newest.")] = None,
-    repository: Annotated[str | None, typer.Option(help="The repository, as the strategy file names it.")] = None,
+    backup: Annotated[str | None, typer.Option(metavar="ID", help="The backup; by default the newest.")] = None,
+    repository: RepositoryOption = None,
     config: ConfigOption = None,
     dry_run: DryRunOption = False,
     is_json: JsonOption = False,
 ) -> None:
-    """Read a backup back whole and compare every file with what the server said of it. Exits 13 on damage.
+    """Read a backup back whole and compare every byte. Exits 13 on damage.
 
-    Needs a repository, no server. Proves the level `verified`; a restore proves more.
+    Every file is compared with what the server said of it. Needs a repository, no server. Proves the level `verified`;
+    a restore proves more.
     """
     job = prepare_verification(load_project(config), database, backup, repository)
     run = show_then_execute(job.plan, job.execute, is_dry_run=dry_run, is_json=is_json)
@@ -36,3 +37,6 @@ def verify(
         print_json({**found, "proof": ProofLevel.VERIFIED.value, "evidence": evidence})
     else:
         print_facts([*outcome_lines(found), ("evidence", evidence)])
+
+
+app = command(verify, "verify")

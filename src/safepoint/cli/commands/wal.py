@@ -12,29 +12,37 @@ from typing import Annotated
 import typer
 
 from safepoint.backup.receiver_state import ReceiverState
-from safepoint.cli.options import EXIT_STATUS, ConfigOption, DatabaseArgument, JsonOption
+from safepoint.cli.options import EXIT_STATUS, ConfigOption, DatabaseArgument, JsonOption, RepositoryOption
 from safepoint.cli.show import print_json, show_error, talk
-from safepoint.errors import SafepointError
+from safepoint.errors import ExitCode, SafepointError
 from safepoint.model.json_value import Json
 from safepoint.model.measures import format_bytes, format_instant
 from safepoint.workflows.project import load_project
 from safepoint.workflows.stream import prepare_stream
 
-wal = typer.Typer(help="Write-ahead log.", no_args_is_help=True)
+app = typer.Typer(name="wal", no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
 _TELL_SECONDS = 10.0
 
 
-@wal.command("stream", epilog=EXIT_STATUS)
+@app.callback()
+def wal() -> None:
+    """Write-ahead log: streamed into the repository."""
+
+
+@app.command("stream", epilog=EXIT_STATUS)
 def stream(
     database: DatabaseArgument = None,
     ship_every: Annotated[
-        float, typer.Option(min=0.1, help="Seconds between shipments of the open segment: the RPO in the worst case.")
+        float,
+        typer.Option(
+            min=0.1, metavar="SECONDS", help="Time between shipments of the open segment: the RPO in the worst case."
+        ),
     ] = 10.0,
     accept_gap: Annotated[
         bool, typer.Option(help="Go on although the server no longer has WAL that is needed; take a new backup then.")
     ] = False,
-    repository: Annotated[str | None, typer.Option(help="The repository, as the strategy file names it.")] = None,
+    repository: RepositoryOption = None,
     config: ConfigOption = None,
     is_json: JsonOption = False,
 ) -> None:
@@ -62,7 +70,7 @@ def stream(
 def _stop_on_signals(stop: threading.Event) -> None:
     def leave(_number: int, _frame: FrameType | None) -> None:
         if stop.is_set():
-            sys.exit(130)
+            sys.exit(ExitCode.INTERRUPTED)
         stop.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):

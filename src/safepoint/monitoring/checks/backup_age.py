@@ -1,4 +1,7 @@
-"""There is a backup, and it is not older than a day and two hours: a daily schedule with room for the run itself."""
+"""There is a backup not known to be damaged, and it is not older than a day and two hours.
+
+That is a daily schedule with room for the run itself.
+"""
 
 from __future__ import annotations
 
@@ -13,17 +16,18 @@ OLDEST = timedelta(days=1, hours=2)
 
 
 def judge(situation: Situation) -> tuple[Finding, ...]:
-    """Bad when there is none or the newest is too old; unknown without a repository to look in."""
+    """Bad when there is none or the newest is too old; unknown without a repository that can be looked into."""
     if not situation.has_repository:
         return (_finding(State.UNKNOWN, "no repository", "add [repository.main] to the strategy file"),)
     if situation.repository_obstacle:
-        return (_finding(State.UNKNOWN, situation.repository_obstacle, "make the repository reachable"),)
+        return (_finding(State.UNKNOWN, situation.repository_obstacle, "`safepoint backups`"),)
     cure = f"`safepoint backup {situation.database} --tier daily`"
-    if not situation.backups:
-        return (_finding(State.BAD, "no backup", cure),)
-    newest = max(situation.backups, key=lambda backup: backup.stopped_at)
+    if not situation.sound_backups:
+        lacks = "no backup but damaged ones" if situation.backups else "no backup"
+        return (_finding(State.BAD, lacks, cure),)
+    newest = situation.sound_backups[-1]
     age = situation.now - newest.stopped_at
-    fact = f"{newest.id} ({newest.tier}) ended {format_duration(age)} ago, {len(situation.backups)} in all"
+    fact = f"{newest.id} ({newest.tier}) ended {format_duration(age)} ago, {len(situation.sound_backups)} in all"
     return (_finding(State.GOOD, fact) if age <= OLDEST else _finding(State.BAD, fact, cure),)
 
 

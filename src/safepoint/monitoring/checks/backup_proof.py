@@ -10,16 +10,20 @@ NAME = "proof"
 
 
 def judge(situation: Situation) -> tuple[Finding, ...]:
-    """Unknown while the newest backup is merely stored; says nothing where there is no backup."""
-    damaged = [backup for backup in situation.backups if backup.is_damaged]
-    if damaged:
-        cure = f"`safepoint backup {situation.database} --tier daily`, and look at the store"
-        return tuple(
-            Finding(check=NAME, state=State.BAD, fact=f"{backup.id} is damaged", cure=cure) for backup in damaged
-        )
-    if not situation.backups:
+    """Each damaged backup, and the newest of the others: unknown while it is merely stored."""
+    cure = f"`safepoint backup {situation.database} --tier daily`, and look at the store"
+    damaged = tuple(
+        Finding(check=NAME, state=State.BAD, fact=f"{backup.id} is damaged", cure=cure)
+        for backup in situation.backups
+        if backup.is_damaged
+    )
+    return damaged + _newest(situation)
+
+
+def _newest(situation: Situation) -> tuple[Finding, ...]:
+    if not situation.sound_backups:
         return ()
-    newest = max(situation.backups, key=lambda backup: backup.stopped_at)
+    newest = situation.sound_backups[-1]
     fact = f"{newest.id} is {newest.proof.value}"
     if newest.proof is ProofLevel.STORED:
         cure = f"`safepoint verify {situation.database}`"

@@ -11,12 +11,12 @@ CURE = "`safepoint migrate status`"
 
 def judge(situation: Situation) -> tuple[Finding, ...]:
     """One finding for each application."""
-    if situation.migrations_obstacle:
-        return (Finding(check=NAME, state=State.UNKNOWN, fact=situation.migrations_obstacle, cure=CURE),)
     return tuple(_finding(seen) for seen in situation.migrations)
 
 
 def _finding(seen: MigrationsSeen) -> Finding:
+    if seen.obstacle:
+        return Finding(check=NAME, state=State.UNKNOWN, fact=f"{seen.application}: {seen.obstacle}", cure=CURE)
     if seen.failed or seen.edited:
         told = ", ".join([*(f"{name} failed" for name in seen.failed), *(f"{name} was edited" for name in seen.edited)])
         return Finding(check=NAME, state=State.BAD, fact=f"{seen.application}: {told}", cure=CURE)

@@ -9,8 +9,11 @@ NAME = "server"
 
 
 def judge(situation: Situation) -> tuple[Finding, ...]:
-    """Good when the server answered; bad with the reason when it did not."""
+    """Good when the server answered, bad with the reason when it did not, unknown when it could not be asked."""
     seen = situation.server
+    if seen is None and not situation.is_server_down:
+        cure = "mend what the strategy file says of this database, or the environment"
+        return (Finding(check=NAME, state=State.UNKNOWN, fact=situation.server_obstacle, cure=cure),)
     if seen is None:
         cure = "start the server, or recover: `safepoint restore --to latest --into DIR`"
         return (Finding(check=NAME, state=State.BAD, fact=situation.server_obstacle, cure=cure),)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
+from safepoint.model.coverage import Gap
 from safepoint.model.measures import format_duration, format_instant
 from safepoint.monitoring.finding import Finding, State
 from safepoint.monitoring.situation import Situation
@@ -16,22 +17,28 @@ def judge(situation: Situation) -> tuple[Finding, ...]:
     """Bad when more than the tightest RPO would be lost or WAL has a gap; unknown without backup or mark."""
     if not situation.backups:
         return ()
+    if situation.wal is None:
+        return (_exposure(situation, None),)
+    return (*(_gap(situation, gap) for gap in situation.wal.gaps), _exposure(situation, situation.wal.latest))
+
+
+def _gap(situation: Situation, gap: Gap) -> Finding:
+    return Finding(
+        check=NAME,
+        state=State.BAD,
+        fact=f"WAL gap on timeline {gap.timeline}: {gap.start} up to {gap.end} is not held",
+        cure=f"take a new backup: `safepoint backup {situation.database} --tier daily`",
+    )
+
+
+def _exposure(situation: Situation, latest: datetime | None) -> Finding:
+    """How old the newest restorable instant is; where the server's clock was not to be had, by this machine's."""
     cure = f"`safepoint wal stream {situation.database}`"
-    if situation.wal is None or situation.wal.latest is None:
-        return (Finding(check=NAME, state=State.UNKNOWN, fact="no instant after the backup is proven", cure=cure),)
-    gaps = [
-        Finding(
-            check=NAME,
-            state=State.BAD,
-            fact=f"WAL gap on timeline {gap.timeline}: {gap.start} up to {gap.end} is not held",
-            cure=f"take a new backup: `safepoint backup {situation.database} --tier daily`",
-        )
-        for gap in situation.wal.gaps
-    ]
-    exposure = max(situation.now - situation.wal.latest, timedelta())
+    if latest is None:
+        return Finding(check=NAME, state=State.UNKNOWN, fact="no instant after the backup is proven", cure=cure)
+    exposure = max(situation.now - latest, timedelta())
     limit = situation.rpo or DEFAULT_RPO
-    fact = f"restorable up to {format_instant(situation.wal.latest)}, {format_duration(exposure)} ago"
+    fact = f"restorable up to {format_instant(latest)}, {format_duration(exposure)} ago"
     if exposure > limit:
-        late = f"{fact}; RPO {format_duration(limit)}"
-        return (*gaps, Finding(check=NAME, state=State.BAD, fact=late, cure=cure))
-    return (*gaps, Finding(check=NAME, state=State.GOOD, fact=fact))
+        return Finding(check=NAME, state=State.BAD, fact=f"{fact}; RPO {format_duration(limit)}", cure=cure)
+    return Finding(check=NAME, state=State.GOOD, fact=fact)

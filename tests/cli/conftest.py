@@ -1,0 +1,35 @@
+"""Projects for tests of the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+import servers
+from projects import Project, initialised, make_project, stream_once
+from safepoint.postgres.cluster import Cluster
+
+
+@pytest.fixture(scope="session")
+def project(major: int) -> Generator[Project]:
+    """Backed up, verified, streamed: for tests that leave it as it was."""
+    with servers.server_directory() as root, servers.serving(root, major) as cluster:
+        project = initialised(make_project(root, cluster))
+        project.shell.safepoint("backup")
+        project.shell.safepoint("verify")
+        stream_once(project)
+        yield project
+
+
+@pytest.fixture
+def fresh(server_root: Path, server: Cluster) -> Project:
+    """A project of the test's own, not yet known to safepoint."""
+    return make_project(server_root, server)
+
+
+@pytest.fixture
+def own(fresh: Project) -> Project:
+    """A project of the test's own, with a repository and one migration applied."""
+    return initialised(fresh)
