@@ -41,4 +41,4 @@ system-packages-once:
 	@tools/system-packages.sh
 
 clean:
-	rm -rf .venv demo .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv demo demo.lock .pytest_cache .ruff_cache .hypothesis .import_linter_cache

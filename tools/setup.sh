@@ -59,9 +59,9 @@ install_venv_package() {
     sudo -n true 2>/dev/null || return 1
     root=(sudo -n)
   fi
-  "${root[@]}" apt-get -qq update || true
+  "${root[@]}" apt-get -qq update >/dev/null 2>&1 || true
   "${root[@]}" env DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 apt-get -qq -o DPkg::Lock::Timeout=120 \
-    install -y --no-install-recommends python3-venv </dev/null >/dev/null
+    install -y --no-install-recommends python3-venv </dev/null >/dev/null 2>&1
 }
 
 make_venv() {
@@ -82,7 +82,7 @@ refuse_without_pip() {
 }
 
 bring_up_to_date() {
-  local python
+  local python packages
   if ! is_usable; then
     python=$(pick_python)
     echo "making .venv with $("$python" --version)" >&2
@@ -94,7 +94,8 @@ bring_up_to_date() {
   .venv/bin/python -I -m pip install -q --require-hashes -r $lock
   .venv/bin/python -I -m pip install -q --no-deps --no-build-isolation -e .
   # The shop and the demo are run from the checkout.
-  echo "$PWD/examples/vivr" > "$(.venv/bin/python -I -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/safepoint_examples.pth"
+  packages=$(.venv/bin/python -I -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+  echo "$PWD/examples/vivr" > "$packages/safepoint_examples.pth"
   identity > .venv/.identity
   rm .venv/.unfinished
   digest_of requirements.lock > .venv/.runtime  # the development lock holds the same pins, and more

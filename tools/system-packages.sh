@@ -31,9 +31,13 @@ write_as_root() { # path, text, mode
   as_root chmod "$3" "$1"
 }
 
+# What apt has to say matters only when it fails, and then its last line.
 apt() {
-  as_root env DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 timeout 900 \
-    apt-get -qq -o DPkg::Lock::Timeout=120 -o Acquire::Retries=2 "$@" </dev/null >/dev/null
+  local said
+  said=$(as_root env DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 timeout 900 \
+    apt-get -qq -o DPkg::Lock::Timeout=120 -o Acquire::Retries=2 "$@" </dev/null 2>&1) && return
+  tail -n 1 <<<"$said" >&2
+  return 1
 }
 
 # Debian starts what it installs, and makes a cluster of its own; tests make theirs.
@@ -55,8 +59,9 @@ install_missing() {
   apt install -y --no-install-recommends "${packages[@]}" || for package in "${packages[@]}"; do
     apt install -y --no-install-recommends "$package" || true
   done
-  if has systemctl && [[ " ${packages[*]} " = *" pgbouncer "* ]]; then
-    as_root systemctl disable -q pgbouncer >/dev/null 2>&1 || true
+  # Installed is enabled, and would start with the machine.
+  if [[ " ${packages[*]} " = *" pgbouncer "* ]] && has update-rc.d; then
+    as_root update-rc.d pgbouncer disable >/dev/null 2>&1 || true
   fi
 }
 

@@ -220,6 +220,7 @@ MG007 = _refused("MG007", "the safety gate is closed")
 MG008 = _misconfigured("MG008", "the migrations folder cannot be read")
 MG009 = _misconfigured("MG009", "a migration cannot be parsed")
 MG010 = _refused("MG010", "it is unknown whether a unit was carried out")
+MG011 = _refused("MG011", "PostgreSQL refuses what ledger or journal needs")
 
 # Internal.
 IN001 = Spec("IN001", Family.BUG, "safepoint has a bug")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import servers
-from projects import Project, initialised, make_project, stream_once
+from projects import Project, back_up, initialised, make_project, stream_once, verify
 from safepoint.postgres.cluster import Cluster
 
 
@@ -17,8 +17,8 @@ def project(major: int) -> Generator[Project]:
     """Backed up, verified, streamed: for tests that leave it as it was."""
     with servers.server_directory() as root, servers.serving(root, major) as cluster:
         project = initialised(make_project(root, cluster))
-        project.shell.safepoint("backup")
-        project.shell.safepoint("verify")
+        back_up(project)
+        verify(project)
         stream_once(project)
         yield project
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from migrating import ask
-from projects import FIRST, SECOND, Project, stream_once
+from projects import FIRST, SECOND, Project, back_up, stream_once
 from safepoint.postgres.binaries import find_binaries
 from safepoint.postgres.cluster import adopt_cluster, is_running, remove_cluster
 from safepoint.postgres.connect import connect
@@ -38,7 +38,7 @@ def orders_in(url: DatabaseUrl) -> int:
 
 
 def test_init_writes_what_status_reads(fresh: Project) -> None:
-    """`init --json` names the file and every ability; without a repository `status` exits 3, for nothing is backed up."""
+    """`init --json` names the file and every ability; without a repository `status` exits 3: nothing is backed up."""
     said = fresh.shell.safepoint("init", "--json")
     assert said.json["path"] == str(fresh.shell.folder / "safepoint.toml")
     assert said.json["migrations"] == str(fresh.shell.folder / "prisma/migrations")
@@ -90,7 +90,7 @@ def test_backup_dry_run_changes_nothing(project: Project) -> None:
 
 def test_wal_stream_ends_in_order(own: Project) -> None:
     """`wal stream` interrupted ships what came, says how far it is durable, exits 0; its slot stays on the server."""
-    own.shell.safepoint("backup")
+    back_up(own)
     with own.shell.begun("wal", "stream", "--ship-every", "0.2", "--json") as receiver:
         wait_for_line(receiver, "timeline 1: durable up to")
         ask(own.url, 'INSERT INTO "Order" VALUES (1000)')
@@ -104,7 +104,7 @@ def test_wal_stream_ends_in_order(own: Project) -> None:
 
 def test_verify_raises_the_proof(own: Project) -> None:
     """`verify --dry-run` reads nothing; `verify` reads back, records, and `backups` then shows `verified`."""
-    own.shell.safepoint("backup")
+    back_up(own)
     own.shell.safepoint("verify", "--dry-run")
     assert own.shell.safepoint("backups", "--json").json["backups"][0]["proof"] == "stored"
     said = own.shell.safepoint("verify", "--json")
@@ -122,9 +122,7 @@ def test_restore_without_a_strategy_file(project: Project, server_root: Path) ->
         plan = shell.safepoint("restore", *place, "--to", "latest", "--dry-run", "--json").json
         assert plan["verb"] == "restore"
         assert not copy.exists()
-        said = shell.safepoint(
-            "restore", *place, "--to", "latest", "--query", 'SELECT count(*) FROM "Order"', "--json"
-        )
+        said = shell.safepoint("restore", *place, "--to", "latest", "--query", 'SELECT count(*) FROM "Order"', "--json")
         assert said.json["evidence"] == "recorded"
         assert orders_in(DatabaseUrl.parse(said.json["url"])) == 100
         assert project.shell.safepoint("backups", "--json").json["backups"][0]["proof"] == "queried"
@@ -132,7 +130,7 @@ def test_restore_without_a_strategy_file(project: Project, server_root: Path) ->
 
 def test_restore_to_an_instant_in_text(own: Project) -> None:
     """`restore --to INSTANT` says in text what was replayed, how it was proven and how to stop the copy."""
-    own.shell.safepoint("backup")
+    back_up(own)
     stream_once(own)
     instant = str(ask(own.url, "SELECT clock_timestamp()")[0][0])
     ask(own.url, 'DELETE FROM "Order"')

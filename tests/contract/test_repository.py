@@ -316,14 +316,28 @@ def test_wal_comes_back_with_its_marks(repository: Repository) -> None:
 
 
 def test_pieces_are_listed_by_one_listing_each(store: Store, passphrase: Secret | None) -> None:
-    """Coverage of a month costs two listings, however many segments there are."""
+    """Coverage of a month costs two listings; ranges first, because their segment is put before they are deleted."""
     repository = make_repository(counted := FaultyStore(store), passphrase)
     fill(repository)
     counted.calls.clear()
 
     repository.wal_pieces(CLUSTER)
 
-    assert counted.calls == [f"list wal/{CLUSTER}/", f"list tmp/wal/{CLUSTER}/"]
+    assert counted.calls == [f"list tmp/wal/{CLUSTER}/", f"list wal/{CLUSTER}/"]
+
+
+def test_a_listed_range_that_its_segment_replaced_meanwhile_still_reads(repository: Repository) -> None:
+    """A reader that listed before the receiver went on gets the bytes and the mark; without a substitute, RP004."""
+    data, position = wal_bytes(1), SEGMENT.start + 8192
+    repository.put_wal_range(CLUSTER, TIMELINE, position, data[8192:16384], history=b"", mark=None)
+    (listed,) = repository.wal_pieces(CLUSTER)
+    repository.delete_wal_range(CLUSTER, listed)
+    with pytest.raises(errors.Damaged, match="RP004"):
+        repository.read_wal(CLUSTER, listed)
+    repository.put_wal_segment(CLUSTER, SEGMENT, data, history=b"", mark=MARK)
+
+    assert repository.read_wal(CLUSTER, listed) == data[8192:16384]
+    assert repository.read_mark(CLUSTER, listed) == MARK
 
 
 def test_the_same_segment_again_is_success_and_other_bytes_are_not(repository: Repository) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -140,6 +142,26 @@ def test_a_killed_receiver_resumes_without_a_hole(server: Cluster, server_root: 
 
 
 @EIGHTEEN
+def test_a_backup_while_the_receiver_is_away_leaves_no_hole_before_it(server: Cluster, server_root: Path) -> None:
+    """The receiver comes back and fetches what lies between its last byte and the WAL that the backup stored."""
+    repository = new_repository(server_root)
+    with connected_to(server) as connection:
+        with receiving(server.url(), repository):
+            end = write(connection)
+            wait_until(lambda: held_end(repository, server) >= end)
+        for _ in range(4):
+            write(connection, 20_000)
+            connection.execute("SELECT pg_switch_wal()")
+        take_backup(server.url(), repository, database=DATABASE, tier="daily")
+        with receiving(server.url(), repository):
+            end = write(connection)
+            wait_until(lambda: spans_of(pieces_of(repository, server))[ONE][-1].end >= end)
+
+    assert coverage_of([], pieces_of(repository, server)).gaps == ()
+    assert held_end(repository, server) >= end
+
+
+@EIGHTEEN
 def test_a_restarted_server_is_followed(server: Cluster, server_root: Path) -> None:
     """Reconnected by itself, and told of."""
     repository = new_repository(server_root)
@@ -259,6 +281,56 @@ def test_while_the_store_is_full_nothing_is_acknowledged(server: Cluster, server
         assert slot_position(connection) <= held_end(repository, server) < end
         store.is_full = False
         wait_until(lambda: held_end(repository, server) >= end)
+
+
+@EIGHTEEN
+def test_what_a_lost_server_sent_last_is_stored_even_if_the_store_refuses_at_first(
+    server: Cluster, server_root: Path
+) -> None:
+    """It may never come back: the bytes are kept and put when the store takes them again."""
+    store = FullStore(FolderStore(server_root / "repository"))
+    repository = create_repository(store, None)  # type: ignore[arg-type]
+    with receiving(server.url(), repository) as background:
+        with connected_to(server) as connection:
+            end = write(connection)
+            wait_until(lambda: held_end(repository, server) >= end)
+            store.is_full = True
+            end = write(connection)
+            identifier = system_identifier(server)
+            wait_until(lambda: background.watcher.states[-1].received >= end)
+        stop(server, mode="immediate")
+        wait_until(lambda: background.watcher.errors[-1].spec is errors.ST002)
+        time.sleep(1)
+        store.is_full = False
+        wait_until(lambda: spans_of(repository.wal_pieces(identifier))[ONE][-1].end >= end)
+
+
+@EIGHTEEN
+def test_a_server_that_hangs_does_not_keep_back_what_it_sent(server: Cluster, server_root: Path) -> None:
+    """Its clock cannot be asked, and yet the receiver ships, tells how it stands, and stops when told to."""
+    repository = new_repository(server_root)
+    with connected_to(server) as connection:
+        background = BackgroundReceiver(server.url(), repository)
+        end = write(connection)
+        wait_until(lambda: held_end(repository, server) >= end)
+        hung = processes_of(server)
+        for process in hung:
+            os.kill(process, signal.SIGSTOP)
+        try:
+            told = len(background.watcher.states)
+            wait_until(lambda: len(background.watcher.states) > told + 1)
+            background.stop()
+        finally:
+            for process in hung:
+                os.kill(process, signal.SIGCONT)
+        assert held_end(repository, server) >= end
+
+
+def processes_of(cluster: Cluster) -> list[int]:
+    """The postmaster and its children."""
+    postmaster = int((cluster.data / "postmaster.pid").read_text().split()[0])
+    children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
+    return [postmaster, *map(int, children)]
 
 
 @EIGHTEEN

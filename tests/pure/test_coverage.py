@@ -45,6 +45,10 @@ def piece(start: int, end: int, timeline: TimelineId = ONE) -> WalPiece:
     )
 
 
+def gap(start: int, end: int, timeline: TimelineId = ONE) -> Gap:
+    return Gap(timeline=timeline, start=Lsn(start), end=Lsn(end))
+
+
 def segments(first: int, last: int, timeline: TimelineId = ONE) -> list[WalPiece]:
     return [piece(number * SEGMENT, (number + 1) * SEGMENT, timeline) for number in range(first, last)]
 
@@ -119,6 +123,30 @@ def test_without_its_history_a_timeline_continues_nothing() -> None:
     for histories in ({}, {TWO: b"not a history"}):
         coverage = coverage_of([backup(SEGMENT + 40, SEGMENT + 400)], pieces, {}, histories)
         assert [interval.timeline for interval in coverage.intervals] == [ONE]
+
+
+def test_whatever_keeps_a_backup_from_a_newer_timeline_is_a_gap() -> None:
+    """A history that is lost, an ancestor's last segment, the timeline's own first: none may look like the end."""
+    history = f"1\t{Lsn(3 * SEGMENT + 500)}\tx\n".encode()
+    second = segments(3, 6, TWO)
+
+    def gaps(pieces: list[WalPiece], histories: dict[TimelineId, bytes]) -> tuple[Gap, ...]:
+        return coverage_of([backup(SEGMENT + 40, SEGMENT + 400)], pieces, {}, histories).gaps
+
+    assert gaps([*segments(1, 3), *second], {TWO: history}) == ()
+    assert gaps([*segments(1, 3), *second], {}) == (gap(0, 3 * SEGMENT, TWO),)
+    assert gaps([*segments(1, 2), *second], {TWO: history}) == (gap(2 * SEGMENT, 3 * SEGMENT),)
+    assert gaps([*segments(1, 3), *second[1:]], {TWO: history}) == (gap(3 * SEGMENT, 4 * SEGMENT, TWO),)
+
+
+def test_what_is_listed_and_does_not_open_is_a_gap() -> None:
+    """Also behind everything that is held: it must not look as if nothing followed."""
+    whole = segments(1, 5)
+
+    coverage = coverage_of([backup(SEGMENT + 40, SEGMENT + 400)], whole[:3], lost=whole[3:])
+
+    assert coverage.intervals[0].end == Lsn(4 * SEGMENT)
+    assert coverage.gaps == (gap(4 * SEGMENT, 5 * SEGMENT),)
 
 
 def test_a_backup_taken_after_the_switch_is_not_continued_by_the_new_timeline() -> None:

@@ -10,7 +10,7 @@ from test_coverage import NOON, ONE, SEGMENT, backup
 
 from safepoint import errors
 from safepoint.model.coverage import Coverage, Gap, Interval, Mark, WalPath
-from safepoint.model.lsn import Lsn
+from safepoint.model.lsn import Lsn, TimelineId
 from safepoint.recovery.targets import TargetKind, choose, parse_target, pinned_from_json, pinned_to_json
 
 END = 5 * SEGMENT + 700
@@ -53,7 +53,9 @@ def test_a_target_says_what_it_was_understood_as(text: str, kind: TargetKind, sh
     assert (target.kind, str(target)) == (kind, shown)
 
 
-@pytest.mark.parametrize("text", ["", "yesterday", "0/XYZ", "12:00", "2026-13-01T00:00Z", "0/3000028 "[:2]])
+@pytest.mark.parametrize(
+    "text", ["", "yesterday", "0/XYZ", "12:00", "2026-13-01T00:00Z", "0/3000028 "[:2], "0001-01-01T00:00+14:00"]
+)
 def test_nonsense_is_refused_with_examples(text: str) -> None:
     """RC005 shows all three forms."""
     with pytest.raises(errors.Misconfigured) as caught:
@@ -119,6 +121,16 @@ def test_latest_before_a_hole_is_refused_unless_asked_for_by_position() -> None:
 
     assert str(Lsn(END)) in caught.value.message
     assert choose(parse_target(str(Lsn(END))), holed, BACKUPS).end == Lsn(END)
+
+
+def test_latest_is_refused_when_a_newer_timeline_cannot_be_reached() -> None:
+    """Landing on the old timeline would lose everything since the switch, silently."""
+    holed = Coverage(
+        intervals=COVERAGE.intervals, gaps=(Gap(timeline=TimelineId(2), start=Lsn(0), end=Lsn(4 * SEGMENT)),)
+    )
+
+    with pytest.raises(errors.Refused, match="timeline 2"):
+        choose(parse_target("latest"), holed, BACKUPS)
 
 
 def test_with_no_backup_nothing_can_be_reached() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -72,6 +72,54 @@ def test_ranges_go_when_their_segment_is_whole_and_leave_their_mark(repository: 
     assert repository.read_mark(CLUSTER, piece) == mark
 
 
+def test_ranges_of_a_segment_that_is_not_stored_whole_stay(repository: Repository) -> None:
+    """Acknowledged bytes in front of a hole are kept when somebody ships whole segments behind it."""
+    before = shipper_at(repository, 1)
+    before.take(Lsn(SIZE), segment(1)[:500])
+    before.ship_open()
+    behind = shipper_at(repository, 5)
+    behind.take(Lsn(5 * SIZE), segment(5))
+
+    behind.ship_whole()
+
+    assert durable_up_to(repository, CLUSTER, TimelineId(1), Lsn(SIZE)) == Lsn(SIZE + 500)
+
+
+def test_a_shipper_that_begins_anew_carries_its_predecessors_mark_on(repository: Repository) -> None:
+    """A restart loses no proven instant."""
+    mark = Mark(lsn=Lsn(SIZE + 400), clock=NOON)
+    first = shipper_at(repository, 1)
+    first.take(Lsn(SIZE), segment(1)[:500])
+    first.mark = mark
+    first.ship_open()
+    second = shipper_at(repository, 1)
+    second.take(Lsn(SIZE), segment(1))
+
+    second.ship_whole()
+
+    (piece,) = repository.wal_pieces(CLUSTER)
+    assert repository.read_mark(CLUSTER, piece) == mark
+
+
+def test_ranges_stay_while_their_mark_is_nowhere_else(repository: Repository) -> None:
+    """A backup that stored the segment first stored it without a mark; the range that has it is kept."""
+    mark = Mark(lsn=Lsn(SIZE + 400), clock=NOON)
+    receiver = shipper_at(repository, 1)
+    receiver.take(Lsn(SIZE), segment(1)[:500])
+    receiver.mark = mark
+    receiver.ship_open()
+    backup = shipper_at(repository, 1)
+    backup.keeps_ranges = True
+    backup.take(Lsn(SIZE), segment(1))
+    backup.ship_whole()
+    receiver.take(Lsn(SIZE + 500), segment(1)[500:])
+
+    receiver.ship_whole()
+
+    marks = [repository.read_mark(CLUSTER, piece) for piece in repository.wal_pieces(CLUSTER)]
+    assert mark in marks
+
+
 def test_a_mark_beyond_what_is_shipped_is_kept_back(repository: Repository) -> None:
     """A mark in the repository never speaks of WAL that is not."""
     shipper = shipper_at(repository, 1)
@@ -138,3 +186,43 @@ def test_a_shipper_begins_at_a_segment(repository: Repository) -> None:
     """Anything else would leave a segment that can never be whole."""
     with pytest.raises(ValueError, match="first byte"):
         WalShipper(repository=repository, stream=STREAM, position=Lsn(SIZE + 1), durable=Lsn(SIZE))
+
+
+def test_a_crash_between_a_new_mark_and_the_old_ones_end_loses_no_mark(repository: Repository) -> None:
+    """Both are there when the next receiver begins: its own mark is stored, and the newest is never deleted before."""
+    shipper = shipper_at(repository, 1)
+    shipper.take(Lsn(SIZE), segment(1)[:500])
+    shipper.ship_open()
+    end = Lsn(SIZE + 500)
+    for size in (1, 2):
+        mark = Mark(lsn=end, clock=NOON + timedelta(seconds=size))
+        repository.put_wal_range(
+            CLUSTER, TimelineId(1), end + -size, segment(1)[500 - size : 500], history=b"", mark=mark
+        )
+    after = WalShipper(repository=repository, stream=STREAM, position=Lsn(SIZE), durable=end)
+    after.take(Lsn(SIZE), segment(1)[:500])
+    after.mark = newest = Mark(lsn=end, clock=NOON + timedelta(minutes=1))
+
+    after.ship_open()
+
+    assert newest in [repository.read_mark(CLUSTER, piece) for piece in repository.wal_pieces(CLUSTER)]
+
+
+def test_wal_that_does_not_continue_what_is_held_is_refused(repository: Repository) -> None:
+    """A clone of the same timeline that went its own way: nothing is put, what is held stays."""
+    shipper = shipper_at(repository, 1)
+    shipper.take(Lsn(SIZE), segment(1)[:500])
+    shipper.ship_open()
+    held = repository.wal_pieces(CLUSTER)
+    other = WalShipper(repository=repository, stream=STREAM, position=Lsn(SIZE), durable=Lsn(SIZE + 500))
+    other.take(Lsn(SIZE), segment(1)[:400] + b"another history" * 100)
+
+    with pytest.raises(errors.Refused) as caught:
+        other.ship_open()
+
+    assert caught.value.spec is errors.WL001
+    assert repository.wal_pieces(CLUSTER) == held
+    other.take(other.position, segment(1)[other.position - Lsn(SIZE) :])
+    with pytest.raises(errors.Refused):
+        other.ship_whole()
+    assert repository.wal_pieces(CLUSTER) == held

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import pairwise
 
 from safepoint.model.backup import BackupManifest
 from safepoint.model.coverage import Coverage, Gap, Interval, Mark, WalPath, WalPiece
 from safepoint.model.history import Ancestor, parse_history
 from safepoint.model.lsn import Lsn, TimelineId
+
+_FIRST = TimelineId(1)
 
 Spans = Mapping[TimelineId, tuple[WalPath, ...]]
 """Per timeline the maximal contiguous stretches of WAL, in order, none touching the next."""
@@ -34,12 +35,16 @@ def coverage_of(
     pieces: Iterable[WalPiece],
     marks: Mapping[str, Mark] | None = None,
     histories: Mapping[TimelineId, bytes] | None = None,
+    *,
+    lost: Iterable[WalPiece] = (),
 ) -> Coverage:
     """Everything that can be restored of one cluster.
 
     `backups` are of one system identifier, oldest first; `marks` are by the name of the piece that carries them;
-    `histories` are the contents of the history files stored. A backup whose own WAL [start, stop) is incomplete has
-    no interval, and what it lacks is among the gaps.
+    `histories` are the contents of the history files stored; `lost` are pieces that are listed and do not open. A
+    backup whose own WAL [start, stop) is incomplete has no interval, and what it lacks is among the gaps. So is
+    whatever keeps backups from WAL that is held: bytes that are lost, the end of an ancestor, the beginning of a
+    timeline, a history (then everything before the first byte held is said to be missing).
     """
     held = tuple(pieces)
     archive = _Archive(
@@ -48,7 +53,12 @@ def coverage_of(
         ancestors=_ancestors(histories or {}),
     )
     intervals = [interval for backup in backups for interval in _intervals_of(backup, archive)]
-    gaps = {*_gaps_between(archive.spans), *(gap for backup in backups for gap in _gaps_within(backup, archive.spans))}
+    gaps = {
+        *_gaps_between(archive.spans, spans_of((*held, *lost))),
+        *_gaps_before_orphans(archive),
+        *(gap for backup in backups for gap in _gaps_within(backup, archive.spans)),
+        *(gap for backup in backups for gap in _gaps_on_the_way(backup, archive)),
+    }
     return Coverage(
         intervals=tuple(intervals),
         gaps=tuple(sorted(gaps, key=lambda gap: (gap.timeline, gap.start, gap.end))),
@@ -108,7 +118,7 @@ def _interval_on(backup: BackupManifest, timeline: TimelineId, archive: _Archive
         start=backup.stop_lsn,
         end=path[-1].end,
         earliest=backup.stopped_at,
-        latest=max((mark.clock for mark in marks), default=None),
+        latest=max((mark.clock for mark in marks if mark.clock >= backup.stopped_at), default=None),
         path=path,
         marks=marks,
     )
@@ -161,12 +171,42 @@ def _marks_by_timeline(pieces: Iterable[WalPiece], marks: Mapping[str, Mark]) ->
     }
 
 
-def _gaps_between(spans: Spans) -> list[Gap]:
+def _gaps_between(spans: Spans, listed: Spans) -> list[Gap]:
+    """Holes between spans, and what is listed and not held after the last one or of a timeline without any."""
+    found: list[Gap] = []
+    for timeline, of_timeline in listed.items():
+        held = spans.get(timeline, ())
+        ends = [of_timeline[0].start if not held else min(of_timeline[0].start, held[0].start)]
+        for span in held:
+            ends += [span.start, span.end]
+        ends.append(of_timeline[-1].end)
+        found += [Gap(timeline=timeline, start=ends[at], end=ends[at + 1]) for at in range(0, len(ends), 2)]
+    return [gap for gap in found if gap.start < gap.end]
+
+
+def _gaps_before_orphans(archive: _Archive) -> list[Gap]:
+    """A timeline without a history that can be read: nobody knows what leads to it."""
     return [
-        Gap(timeline=timeline, start=before.end, end=after.start)
-        for timeline, of_timeline in spans.items()
-        for before, after in pairwise(of_timeline)
+        Gap(timeline=timeline, start=Lsn(0), end=of_timeline[0].start)
+        for timeline, of_timeline in archive.spans.items()
+        if of_timeline and timeline > _FIRST and timeline not in archive.ancestors
     ]
+
+
+def _gaps_on_the_way(backup: BackupManifest, archive: _Archive) -> list[Gap]:
+    """What is missing where timelines are left and entered, on the ways to those of which WAL is held."""
+    found: list[Gap] = []
+    for timeline in archive.ancestors.keys() & archive.spans.keys():
+        start = backup.start_lsn
+        for leg, switch in _way(backup, timeline, archive):
+            spans = archive.spans.get(leg, ())
+            if switch is None:
+                found.append(Gap(timeline=leg, start=start, end=spans[0].start if spans else start))
+                break
+            needed = max(start, switch.segment_start(backup.segment_size))
+            found.append(Gap(timeline=leg, start=max(start, spans[-1].end) if spans else start, end=needed))
+            start = needed
+    return [gap for gap in found if gap.start < gap.end]
 
 
 def _gaps_within(backup: BackupManifest, spans: Spans) -> list[Gap]:

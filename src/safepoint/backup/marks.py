@@ -1,21 +1,30 @@
-"""Marks: what the server's clock says, and how far its WAL is flushed, asked for over an ordinary connection."""
+"""Marks: what the server's clock says, and how far its WAL is flushed, asked for over an ordinary connection.
+
+Asking never takes long: a server that hangs must not keep what it sent before from being shipped.
+"""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
-import psycopg
-from psycopg.rows import TupleRow
+import time
+from datetime import UTC, datetime, timedelta
 
 from safepoint import errors
 from safepoint.model.coverage import Mark
 from safepoint.model.lsn import Lsn
-from safepoint.postgres.connect import connect
+from safepoint.postgres.raw_connection import open_raw
+from safepoint.postgres.replication import ReplicationSession
 from safepoint.postgres.url import DatabaseUrl
+
+ANSWER_SECONDS = 2.0
+PAUSE_SECONDS = 20.0
+"""How long a server that gave no answer in time is not asked again: connecting to one that hangs takes seconds."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 # The clock first: a commit acknowledged between the two lies before the position and is no loss.
 _MARK = """
-SELECT clock.reading, CASE WHEN pg_is_in_recovery() THEN NULL ELSE pg_current_wal_flush_lsn()::text END
+SELECT (extract(epoch FROM clock.reading) * 1000000)::bigint,
+       CASE WHEN pg_is_in_recovery() THEN NULL ELSE pg_current_wal_flush_lsn()::text END
 FROM (SELECT clock_timestamp() AS reading OFFSET 0) AS clock
 """
 
@@ -25,31 +34,31 @@ class MarkSource:
 
     def __init__(self, url: DatabaseUrl) -> None:
         self._url = url
-        self._connection: psycopg.Connection[TupleRow] | None = None
+        self._session: ReplicationSession | None = None
+        self._next = 0.0
         self.newest: Mark | None = None
 
     def fetch(self) -> Mark | None:
-        """A mark of this moment; None when the server cannot be asked just now, or is a standby."""
-        try:
-            if self._connection is None:
-                self._connection = connect(self._url)
-            row = self._connection.execute(_MARK).fetchone()
-        except (psycopg.OperationalError, errors.SafepointError):
-            self.close()
+        """A mark of this moment; None when the server does not answer just now, or is a standby."""
+        began = time.monotonic()
+        if began < self._next:
             return None
-        mark = _mark_of(row)
-        self.newest = mark or self.newest
-        return mark
+        try:
+            if self._session is None:
+                self._session = ReplicationSession(open_raw(self._url, connect_timeout=f"{ANSWER_SECONDS:.0f}"))
+            ((clock, lsn),) = self._session.rows(_MARK, seconds=ANSWER_SECONDS)
+        except errors.SafepointError:
+            self.close()
+            if time.monotonic() - began >= ANSWER_SECONDS:
+                self._next = time.monotonic() + PAUSE_SECONDS
+            return None
+        if clock is None or lsn is None:
+            return None
+        self.newest = Mark(lsn=Lsn.parse(lsn), clock=_EPOCH + timedelta(microseconds=int(clock)))
+        return self.newest
 
     def close(self) -> None:
         """The connection is closed."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
-
-
-def _mark_of(row: TupleRow | None) -> Mark | None:
-    if row is None or row[1] is None:
-        return None
-    clock: datetime = row[0]
-    return Mark(lsn=Lsn.parse(row[1]), clock=clock.astimezone(UTC))
+        session, self._session = self._session, None
+        if session is not None:
+            session.close()

@@ -242,7 +242,9 @@ class PhysicalBackup:
     ) -> None:
         """Ships whole segments: the server switched to the next one when it ended the backup."""
         position = start.segment_start(stream.segment_size)
-        shipper = WalShipper(repository=self.repository, stream=stream, position=position, durable=position)
+        shipper = WalShipper(
+            repository=self.repository, stream=stream, position=position, durable=position, keeps_ranges=True
+        )
         wal = WalStream(session)
         wal.begin(slot=None, timeline=stream.timeline, start=position)
         while shipper.durable < stop:

@@ -32,6 +32,7 @@ _POLL_SECONDS = 0.1
 _FIRST_PAUSE = 0.2
 _LONGEST_PAUSE = 10.0
 _STORE_ERRORS = frozenset({errors.ST001, errors.ST002})
+_FROM_THE_SERVER = frozenset({errors.WL003, errors.WL004, errors.WL005, errors.PG004, errors.PG007, errors.PG010})
 _RETRIED = frozenset({errors.WL005, errors.PG004})
 
 
@@ -141,8 +142,8 @@ class _Reception:
             self._ship(is_last=True)
             raise
         except errors.SafepointError as error:
-            if error.spec is errors.WL005:  # the server may be gone for ever: what it sent last is worth most
-                self._ship()
+            if error.spec in _FROM_THE_SERVER:  # it may be gone for ever: what it sent last is worth most
+                self._ship(is_connected=False)
             raise
         self._ship(is_last=True)
         self._stream.report(self._shipper.durable)
@@ -195,10 +196,11 @@ class _Reception:
         is_patience_over = now >= self._next_ship + self._receiver.ship_seconds
         return mark is None or mark.lsn <= self._shipper.position or is_patience_over
 
-    def _ship(self, *, is_last: bool = False) -> None:
+    def _ship(self, *, is_last: bool = False, is_connected: bool = True) -> None:
         """Everything due is durable. While the store refuses, the server is told that nothing more is."""
         pause = _FIRST_PAUSE
-        is_full = is_last or not self._shipper.has_whole_segments or time.monotonic() >= self._next_ship
+        is_due = not self._shipper.has_whole_segments or time.monotonic() >= self._next_ship
+        is_full = is_last or is_due or not is_connected
         while True:
             try:
                 if is_full:
@@ -212,7 +214,8 @@ class _Reception:
                 self._receiver.observer.troubled(error)
             else:
                 return
-            self._tell()
+            if is_connected:
+                self._tell()
             is_last = self._receiver.stop.wait(pause)
             pause = min(pause * 2, STATUS_SECONDS)
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from safepoint import errors
-from safepoint.backup.coverage import spans_of
+from safepoint.backup.coverage import Spans, contiguous_end, spans_of
 from safepoint.backup.shipping import WalStreamId
-from safepoint.model.coverage import WalPiece
 from safepoint.model.history import Ancestor, parse_history
 from safepoint.model.lsn import Lsn, TimelineId
 from safepoint.postgres.replication import PhysicalSlot, ReplicationSession, SystemIdentity
@@ -38,8 +37,9 @@ def starting_point(
 ) -> StartingPoint:
     """Where to go on; the slot exists, made if it was absent.
 
-    On the newest timeline of the server's history that the repository holds WAL of, at the end of that WAL; with
-    nothing held, or a gap accepted, at what the slot reserves. WL001 when the server is another cluster than before.
+    At the first byte that the repository lacks of what the slot still keeps, never beyond it because a backup has
+    stored WAL of its own further on; with nothing held, or a gap accepted, at what the slot reserves. WL001 when the
+    server is another cluster than before.
     """
     identity = session.identify_system()
     _require_same_cluster(identity, repository, database=database, cluster=cluster)
@@ -52,7 +52,7 @@ def starting_point(
     size = segment_size(session)
     pieces = repository.wal_pieces(identity.system_identifier)
     own_history = session.fetch_history(identity.timeline)
-    held = _held_end(pieces, identity.timeline, parse_history(own_history))
+    held = first_lacking(spans_of(pieces), found, identity.timeline, parse_history(own_history))
     if held is None or accept_gap:
         timeline, durable = identity.timeline, _reserved(found, identity).segment_start(size)
     else:
@@ -77,9 +77,9 @@ def segment_size(session: ReplicationSession) -> int:
 
 
 def require_same_cluster(system_identifier: str, repository: Repository, database: str, spec: errors.Spec) -> None:
-    """Raises `spec` when backups under this name are another cluster's."""
-    others = {backup.system_identifier for backup in repository.backups() if backup.database == database}
-    others.discard(system_identifier)
+    """Raises `spec` when backups under this name are another cluster's. Opens no manifest of the cluster's own."""
+    foreign = [name.split("/") for name in repository.backup_names() if name.split("/")[1] != system_identifier]
+    others = {cluster for _, cluster, backup_id in foreign if repository.backup(backup_id).database == database}
     if others:
         raise spec.error(
             f"found the server to be cluster {system_identifier}, expected {', '.join(sorted(others))}, "
@@ -111,22 +111,30 @@ def _reserved(slot: PhysicalSlot, identity: SystemIdentity) -> Lsn:
     return slot.restart_lsn or identity.flush_lsn
 
 
-def _held_end(
-    pieces: Iterable[WalPiece], timeline: TimelineId, ancestors: Iterable[Ancestor]
+def first_lacking(
+    spans: Spans, slot: PhysicalSlot, timeline: TimelineId, ancestors: Sequence[Ancestor]
 ) -> tuple[TimelineId, Lsn] | None:
-    """The end of the newest WAL held of the server's own history; None when none is held."""
-    ends = _ends(pieces)
-    if timeline in ends:
-        return timeline, ends[timeline]
-    for ancestor in sorted(ancestors, key=lambda found: found.timeline, reverse=True):
-        if ancestor.timeline in ends:
-            # What an old primary wrote after the switch is no part of this history.
-            return ancestor.timeline, min(ends[ancestor.timeline], ancestor.switch)
-    return None
+    """Where the server's own history goes on that the repository lacks; None when nothing of it is held.
 
-
-def _ends(pieces: Iterable[WalPiece]) -> Mapping[TimelineId, Lsn]:
-    return {timeline: spans[-1].end for timeline, spans in spans_of(pieces).items() if spans}
+    The end of the newest WAL held, unless the slot still keeps what comes before it: whatever the slot has let go was
+    acknowledged, whatever it keeps may be missing in front of WAL that a backup stored for itself. What an old primary
+    wrote after a switch is no part of the history.
+    """
+    switches = {ancestor.timeline: ancestor.switch for ancestor in ancestors}
+    own = [candidate for candidate in (*switches, timeline) if spans.get(candidate)]
+    if not own:
+        return None
+    newest = max(own)
+    end = spans[newest][-1].end
+    kept_on, kept = slot.restart_timeline, slot.restart_lsn
+    if (
+        kept_on is not None
+        and kept is not None
+        and kept_on in {*switches, timeline}
+        and (kept_on, kept) < (newest, end)
+    ):
+        newest, end = kept_on, contiguous_end(spans, kept_on, kept)
+    return newest, min(end, switches.get(newest, end))
 
 
 def _require_not_ahead(identity: SystemIdentity, timeline: TimelineId, durable: Lsn) -> None:

@@ -1,8 +1,8 @@
 """WAL bytes of one timeline on their way into the repository: whole segments, and ranges of the open one.
 
 Invariants: bytes are taken in order and without a hole; `durable` only ever names what the repository has said it
-holds; a segment is put whole before its ranges are deleted, so that at every moment each byte once durable stays so.
-Knows no server.
+holds; a segment is put whole before its ranges are deleted, so that at every moment each byte once durable stays so;
+what arrives continues what is held: where the two overlap they are compared before anything is put. Knows no server.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections import deque
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from safepoint import errors
 from safepoint.model.coverage import Mark, WalPiece
@@ -35,7 +36,7 @@ class WalStreamId:
 class WalShipper:
     """Takes WAL from `position` on, the first byte of a segment; everything before `durable` is in the repository.
 
-    `mark` is stored with the first piece that reaches it.
+    `mark` is stored with the first piece that reaches it. `keeps_ranges`: those of others are none of its business.
     """
 
     repository: Repository
@@ -43,10 +44,12 @@ class WalShipper:
     position: Lsn
     durable: Lsn
     mark: Mark | None = None
+    keeps_ranges: bool = False
     _open: bytearray = field(default_factory=bytearray)
     _whole: deque[tuple[WalSegment, bytes]] = field(default_factory=deque[tuple[WalSegment, bytes]])
     _tail: bytes = b""
     _may_have_ranges: bool = True
+    _is_compared: bool = False
     _stored_mark: Mark | None = None
 
     def __post_init__(self) -> None:
@@ -83,15 +86,16 @@ class WalShipper:
         """Every complete segment is durable, and the ranges it replaces are gone. May be repeated after an error."""
         while self._whole:
             segment, data = self._whole[0]
+            self._require_continuation(segment, data)
             mark = self._mark_up_to(segment.end)
             # The ranges go, and their marks with them: the segment carries the newest.
-            carried = mark or self._stored_mark
+            carried = mark or self._known_mark(segment.end)
             self.repository.put_wal_segment(
                 self.stream.cluster, segment, data, history=self.stream.history, mark=carried
             )
             self._whole.popleft()
             self._advance(segment.end, mark)
-            self._delete_ranges(before=segment.end)
+            self._delete_ranges(segment, carried)
 
     def ship_open(self) -> None:
         """Everything taken is durable, and the mark even if nothing new was taken. May be repeated after an error."""
@@ -108,6 +112,7 @@ class WalShipper:
             return
         data = bytes(self._open[start - segment.start :])
         _require_own(bytes(self._open[: _LONG_HEADER.size]), segment, self.stream)
+        self._require_continuation(segment, bytes(self._open))
         mark = self._mark_up_to(self.position)
         self._put_range(start, data, mark)
         self._advance(self.position, mark)
@@ -117,17 +122,30 @@ class WalShipper:
 
         They go in turns as one and as two bytes, so that the newest mark is never deleted before its successor is in.
         """
-        last = [piece for piece in self._stored_ranges() if piece.end == self.durable]
-        taken = {piece.end - piece.start for piece in last}
-        size = next((size for size in range(1, _MARK_BYTES + 1) if size not in taken), 1)
         tail = self._tail or self._stored_tail()
         if len(tail) < _MARK_BYTES:
             return
+        earlier = self._only_newest([piece for piece in self._stored_ranges() if _is_mark(piece, self.durable)])
+        taken = {piece.end - piece.start for piece in earlier}
+        size = next(size for size in range(1, _MARK_BYTES + 1) if size not in taken)
         self._put_range(self.durable + -size, tail[-size:], mark)
         self._advance(self.durable, mark)
-        for piece in last:
-            if piece.end - piece.start <= _MARK_BYTES and piece.end - piece.start != size:
+        for piece in earlier:
+            self.repository.delete_wal_range(self.stream.cluster, piece)
+
+    def _only_newest(self, pieces: list[WalPiece]) -> list[WalPiece]:
+        """At most one of them: a crash between a put and its delete leaves two, and a put would find no free name."""
+        if len(pieces) < _MARK_BYTES:
+            return pieces
+        newest = max(pieces, key=self._clock_of)
+        for piece in pieces:
+            if piece != newest:
                 self.repository.delete_wal_range(self.stream.cluster, piece)
+        return [newest]
+
+    def _clock_of(self, piece: WalPiece) -> datetime:
+        mark = self.repository.read_mark(self.stream.cluster, piece)
+        return datetime.min.replace(tzinfo=UTC) if mark is None else mark.clock
 
     def _stored_tail(self) -> bytes:
         pieces = self.repository.wal_pieces(self.stream.cluster)
@@ -149,20 +167,73 @@ class WalShipper:
     def _mark_up_to(self, end: Lsn) -> Mark | None:
         return self.mark if self.mark is not None and self.mark.lsn <= end else None
 
-    def _delete_ranges(self, *, before: Lsn) -> None:
-        if not self._may_have_ranges:
+    def _known_mark(self, end: Lsn) -> Mark | None:
+        """The newest mark stored up to `end`; a shipper that has just begun finds those of its predecessor."""
+        if self._stored_mark is None and self._may_have_ranges:
+            marks = [self.repository.read_mark(self.stream.cluster, piece) for piece in self._stored_ranges()]
+            known = [mark for mark in marks if mark is not None and mark.lsn <= end]
+            self._stored_mark = max(known, key=lambda mark: mark.clock, default=None)
+        return self._stored_mark
+
+    def _delete_ranges(self, segment: WalSegment, carried: Mark | None) -> None:
+        """Ranges go when the segment that contains them is stored whole, and `segment` has taken their newest mark.
+
+        A segment that a backup stored before keeps the mark it had: then the ranges stay until the next one.
+        """
+        if self.keeps_ranges or not self._may_have_ranges or not self._has_taken(segment, carried):
             return
-        for piece in self._stored_ranges():
-            if piece.end <= before:
+        pieces = [piece for piece in self._stored_pieces() if piece.end <= segment.end]
+        whole = {piece.start for piece in pieces if not piece.is_partial}
+        for piece in pieces:
+            if piece.is_partial and piece.start.segment_start(self.stream.segment_size) in whole:
                 self.repository.delete_wal_range(self.stream.cluster, piece)
         self._may_have_ranges = False
 
+    def _has_taken(self, segment: WalSegment, carried: Mark | None) -> bool:
+        if carried is None:
+            return True
+        stored = next(piece for piece in self._stored_pieces() if not piece.is_partial and piece.start == segment.start)
+        mark = self.repository.read_mark(self.stream.cluster, stored)
+        return mark is not None and mark.clock >= carried.clock
+
     def _stored_ranges(self) -> list[WalPiece]:
+        return [piece for piece in self._stored_pieces() if piece.is_partial]
+
+    def _stored_pieces(self) -> list[WalPiece]:
         pieces = self.repository.wal_pieces(self.stream.cluster)
-        return [piece for piece in pieces if piece.is_partial and piece.timeline == self.stream.timeline]
+        return [piece for piece in pieces if piece.timeline == self.stream.timeline]
+
+    def _require_continuation(self, segment: WalSegment, data: bytes) -> None:
+        """WL001 when the ranges held of the first segment hold other bytes: a clone that went its own way."""
+        if self._is_compared:
+            return
+        for piece in self._stored_ranges():
+            start, end = max(piece.start, segment.start), min(piece.end, segment.start + len(data))
+            if start >= end:
+                continue
+            held = self.repository.read_wal(self.stream.cluster, piece)[start - piece.start : end - piece.start]
+            if held != data[start - segment.start : end - segment.start]:
+                raise _diverged(self.stream, start, end)
+        self._is_compared = segment.start + len(data) >= self.durable
 
     def _segment_at(self, lsn: Lsn) -> WalSegment:
         return WalSegment.holding(self.stream.timeline, lsn, self.stream.segment_size)
+
+
+def _is_mark(piece: WalPiece, end: Lsn) -> bool:
+    return piece.end == end and piece.end - piece.start <= _MARK_BYTES
+
+
+def _diverged(stream: WalStreamId, start: Lsn, end: Lsn) -> errors.SafepointError:
+    return errors.WL001.error(
+        f"found other WAL from {start} up to {end} on timeline {stream.timeline} of cluster {stream.cluster}, "
+        "expected the bytes that the repository holds",
+        changed="nothing was stored; the WAL held is untouched",
+        hints=[
+            errors.ask("is the server a clone, a snapshot or a copy that was rolled back, and then went its own way?"),
+            errors.run("promote the copy to a timeline of its own, or give it a repository of its own"),
+        ],
+    )
 
 
 def _require_own(head: bytes, segment: WalSegment, stream: WalStreamId) -> None:

@@ -1,1 +1,1 @@
-"""What was found, when, and how it is shown: records and reports. Deciding and measuring happen elsewhere."""
+"""How what was found is shown: reports and their picture. Measuring and deciding happen elsewhere."""

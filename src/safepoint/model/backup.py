@@ -1,6 +1,6 @@
 """What a physical backup is: the manifest that lists it, and the pieces of the repository it is made of.
 
-A backup exists when, and only when, its manifest can be read from the repository. Shapes follow ../docs/FORMAT.md.
+A backup exists when, and only when, its manifest can be read from the repository. Shapes follow docs/FORMAT.md.
 """
 
 from __future__ import annotations

@@ -62,7 +62,10 @@ def replication_connection(url: DatabaseUrl) -> PGconn:
 
 def _open(url: DatabaseUrl, application_name: str) -> psycopg.Connection[TupleRow]:
     try:
-        return psycopg.connect(conninfo_of(url, application_name=application_name), autocommit=True)
+        # Left to itself psycopg speaks the database's encoding, and gives bytes for text where that is SQL_ASCII.
+        return psycopg.connect(
+            conninfo_of(url, application_name=application_name, client_encoding="UTF8"), autocommit=True
+        )
     except psycopg.OperationalError as error:
         raise connection_error(url, str(error)) from None
 

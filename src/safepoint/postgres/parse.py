@@ -120,6 +120,8 @@ class _Cursor:
         self._encoded = encoded
         self._byte = 0
         self._character = 0
+        self._placed = 0
+        self._line = 1
 
     def character(self, byte: int) -> int:
         self._character += len(self._encoded[self._byte : byte].decode())
@@ -134,7 +136,9 @@ class _Cursor:
         return start + leading, end - (len(piece) - len(piece.rstrip())), piece.strip()
 
     def place(self, character: int) -> tuple[int, int]:
-        return _place(self._text, character)
+        self._line += self._text.count("\n", self._placed, character)
+        self._placed = character
+        return self._line, character - self._text.rfind("\n", 0, character)
 
 
 def _place(text: str, character: int) -> tuple[int, int]:

@@ -46,10 +46,11 @@ class SystemIdentity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhysicalSlot:
-    """A physical replication slot; `restart_lsn` is None while it reserves nothing."""
+    """A physical replication slot: the oldest WAL it keeps, None while it reserves nothing."""
 
     name: str
     restart_lsn: Lsn | None
+    restart_timeline: TimelineId | None = None
 
 
 @dataclass(slots=True)
@@ -85,7 +86,7 @@ class ReplicationSession:
 
     def read_slot(self, name: str) -> PhysicalSlot | None:
         """The physical slot of that name, or None. WL003 when a logical slot has the name."""
-        ((kind, lsn, _),) = self.rows(f"READ_REPLICATION_SLOT {quoted(name)}")
+        ((kind, lsn, timeline),) = self.rows(f"READ_REPLICATION_SLOT {quoted(name)}")
         if kind is None:
             return None
         if kind != "physical":
@@ -93,7 +94,11 @@ class ReplicationSession:
                 f"found a {kind} slot named {name}, expected a physical one or none",
                 hints=[errors.ask("does another tool use that name?")],
             )
-        return PhysicalSlot(name=name, restart_lsn=None if lsn is None else Lsn.parse(lsn))
+        return PhysicalSlot(
+            name=name,
+            restart_lsn=None if lsn is None else Lsn.parse(lsn),
+            restart_timeline=None if timeline is None else TimelineId(int(timeline)),
+        )
 
     def create_slot(self, name: str, *, is_temporary: bool = False) -> None:
         """The slot exists and holds WAL from the last checkpoint's redo position on.

@@ -132,6 +132,8 @@ class DatabaseUrl:
 
 def _parse_uri(text: str) -> DatabaseUrl:
     base, query = _split_query(text)
+    if _is_ambiguous(base, query):
+        raise _not_encoded()
     pairs = [_split_pair(part) for part in query.split("&") if part]
     prisma = {name: unquote(value) for name, value in pairs if name in PRISMA_PARAMETERS}
     known = _known_parameters() | _URI_ONLY
@@ -152,6 +154,26 @@ def _split_query(text: str) -> tuple[str, str]:
     start = authority_end if text[authority_end : authority_end + 1] == "@" else start
     head, _, query = text[start:].partition("?")
     return text[:start] + head, query
+
+
+def _is_ambiguous(base: str, query: str) -> bool:
+    """Whether a password may have ended too early, its rest being taken for host, port, database or parameters."""
+    before_path, _, path = base.partition("://")[2].partition("/")
+    is_misplaced = "@" in path or before_path.count("@") > 1
+    return is_misplaced or ("@" in query and ("@" in before_path or not _are_pairs(query)))
+
+
+def _are_pairs(query: str) -> bool:
+    known = _known_parameters() | _URI_ONLY | PRISMA_PARAMETERS
+    return all(part.partition("=")[0] in known for part in query.split("&"))
+
+
+def _not_encoded() -> errors.SafepointError:
+    """Nothing of the URL is quoted: nobody can tell which part of it is the password."""
+    return errors.PG006.error(
+        f"found a URL with an @ where none can stand, expected one like {_EXAMPLE}",
+        hints=[errors.ask("does the password hold a character like @ : / # % or ? that is not percent-encoded?")],
+    )
 
 
 def _split_pair(part: str) -> tuple[str, str]:
@@ -188,7 +210,13 @@ def _libpq_parameters(text: str) -> dict[str, str]:
             f"found a connection string that libpq cannot read, expected one like {_EXAMPLE}",
             hints=[errors.ask("does the password hold a character like @ : / # % or ? that is not percent-encoded?")],
         ) from None
-    return {name: str(value) for name, value in found.items() if value not in {None, ""}}
+    parameters = {name: str(value) for name, value in found.items() if value not in {None, ""}}
+    if not parameters.get("port", "0").replace(",", "").isdigit():
+        raise errors.PG006.error(
+            f"found a port that is no number, expected a URL like {_EXAMPLE}",
+            hints=[errors.ask("does the password hold a / that is not percent-encoded, or is the host missing?")],
+        )
+    return parameters
 
 
 @cache

@@ -19,6 +19,9 @@ from safepoint.postgres.replication import ReplicationSession, quoted, rows_of
 SILENCE_SECONDS = 30.0
 """After so long without a word, although one was asked for, the connection is taken for dead."""
 
+FAREWELL_SECONDS = 5.0
+"""How long the server may take to end a stream that we ended."""
+
 _WAL = struct.Struct("!cQQQ")
 _KEEPALIVE = struct.Struct("!cQQ?")
 _STATUS = struct.Struct("!cQQQQ?")
@@ -96,13 +99,16 @@ class WalStream:
             self.report(durable, wants_reply=True)
 
     def stop(self) -> None:
-        """Ends the stream from our side; what the server still had under way is read and dropped."""
+        """Ends the stream from our side; what the server still had under way is read and dropped.
+
+        One that does not answer is left alone: the session is closed next.
+        """
         if self._ended is None:
             self._session.end_copy()
-            deadline = time.monotonic() + SILENCE_SECONDS
+            deadline = time.monotonic() + FAREWELL_SECONDS
             while not self._session.is_copy_over and time.monotonic() < deadline:
-                self._session.read_copy(1.0)
-            while self._session.next_result() is not None:
+                self._session.read_copy(FAREWELL_SECONDS / 5)
+            while self._session.is_copy_over and self._session.next_result(FAREWELL_SECONDS) is not None:
                 pass
 
     def _end(self) -> EndOfStream:

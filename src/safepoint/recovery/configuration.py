@@ -71,10 +71,15 @@ def _set_production_aside(data: Path) -> None:
     """Moved once: what stands there after an interruption is production's, what stands in its place is ours."""
     folder = data / PRODUCTION
     folder.mkdir(mode=0o700, exist_ok=True)
-    is_ours = (data / "postgresql.conf").exists() and (data / "postgresql.conf").read_text().startswith(_HEADER)
+    is_ours = _is_ours(data / "postgresql.conf")
     for name in _KEPT:
         if (data / name).exists() and not (folder / name).exists() and not is_ours:
             (data / name).replace(folder / name)
+
+
+def _is_ours(configuration: Path) -> bool:
+    # Production's may be in any encoding.
+    return configuration.exists() and configuration.read_bytes().startswith(_HEADER.encode())
 
 
 def _limits(control: ControlData) -> dict[str, int]:

@@ -26,6 +26,9 @@ from safepoint.postgres.server_user import server_user
 
 MARKER = "safepoint.restoring"
 
+_NOT_FOR_A_SHELL = frozenset('"$`\\\n')
+"""pg_ctl starts the server through a shell, with the directory in double quotes (src/bin/pg_ctl/pg_ctl.c)."""
+
 
 @dataclass(slots=True)
 class RestoreDirectory:
@@ -47,17 +50,20 @@ class RestoreDirectory:
     def claim(self, binaries: Binaries, note: JsonObject, needed_bytes: int) -> None:
         """The directory is ours, empty but for the marker or what an earlier restore left; no server runs there.
 
-        RC002 when it is in use, not empty, or another cluster's; nothing was changed then.
+        RC002 when it is in use, not empty, another cluster's or not to be written; nothing was changed then.
         """
         existing = self.path / MARKER
-        if existing.exists():
-            self._require_same_cluster(note)
-        else:
-            _require_unused(self.path)
-        _require_space(self.path, needed_bytes)
-        server_user(self.path, binaries).make_directory(self.path)
-        self.hold()
-        write_durably(existing, json.dumps(note, indent=1).encode())
+        try:
+            if existing.exists():
+                self._require_same_cluster(note)
+            else:
+                _require_unused(self.path)
+            _require_space(self.path, needed_bytes)
+            server_user(self.path, binaries).make_directory(self.path)
+            self.hold()
+            write_durably(existing, json.dumps(note, indent=1).encode())
+        except OSError as error:
+            raise _unusable(f"that {self.path} cannot be written ({error.strerror})", "a place to write") from error
         self.stop_server(binaries)
 
     def hold(self) -> None:
@@ -120,7 +126,9 @@ def write_durably(path: Path, content: bytes) -> None:
     draft = path.with_name(path.name + ".new")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        os.write(descriptor, content)
+        rest = memoryview(content)
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
@@ -136,6 +144,8 @@ def _read_marker(path: Path) -> dict[str, Any]:
 
 
 def _require_unused(path: Path) -> None:
+    if any(letter in _NOT_FOR_A_SHELL for letter in str(path.resolve())):
+        raise _unusable(f"the path {str(path)!r}", 'one without any of " $ ` \\ and line breaks: pg_ctl needs a shell')
     if live_pid_file(path) is not None:
         raise _unusable(f"a running server on {path}", "an absent or empty directory")
     if path.is_symlink() or (path.exists() and not path.is_dir()):
@@ -151,7 +161,7 @@ def _require_unused(path: Path) -> None:
 
 
 def _parents(path: Path) -> Iterator[Path]:
-    yield from path.absolute().parents
+    yield from path.resolve().parents
 
 
 def _require_space(path: Path, needed: int) -> None:

@@ -183,7 +183,9 @@ def _check(restore: _Restore, context: Context) -> JsonObject:
         "system_identifier": restore.backup.system_identifier,
         "target": str(restore.pinned.target),
     }
-    needed = restore.backup.raw_bytes + restore.pinned.wal_bytes
+    # Every leg's last segment is filled up, and promotion begins another.
+    segments = len(restore.pinned.path) + 1
+    needed = restore.backup.raw_bytes + restore.pinned.wal_bytes + segments * restore.backup.segment_size
     restore.directory.claim(restore.binaries, note, needed)
     return {"binaries": str(restore.binaries.directory), "needed_bytes": needed}
 

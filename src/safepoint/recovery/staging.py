@@ -46,21 +46,21 @@ def stage_wal(
     """
     pieces = repository.wal_pieces(pinned.system_identifier)
     staged: list[str] = []
-    held: list[tuple[Lsn, bytes]] = []
+    segments: list[WalSegment] = []
     done = 0
     with disk_errors(data):
         for leg, segment in _segments(pinned.path, segment_size):
             content = _assemble(repository, pinned.system_identifier, pieces, leg, segment)
             _write_segment(data / "pg_wal" / segment.name, content, segment.size)
             staged.append(segment.name)
-            held = [*held[-1:], (segment.start, content)]
+            segments.append(segment)
             done += len(content)
             tell(done)
         newest = max((piece.timeline for piece in pieces), default=pinned.timeline)
         staged += _stage_histories(repository, pinned, newest, data)
         _write_guard(data, staged)
         sync_filesystem(data)
-    return _end_of_records(held)
+    return _end_of_records(data, segments, pinned.path[-1].end)
 
 
 def _segments(path: Sequence[WalPath], size: int) -> Iterator[tuple[WalPath, WalSegment]]:
@@ -132,10 +132,12 @@ def _write_guard(data: Path, staged: Sequence[str]) -> None:
     write_durably(folder / "guard", _GUARD.encode())
 
 
-def _end_of_records(held: Sequence[tuple[Lsn, bytes]]) -> Lsn:
-    """From the last segment, or the last two when a record fills the last; the least that is certain otherwise."""
-    for count in (1, 2):
-        tail = held[-count:]
-        if len(tail) == count and (end := last_record_end(b"".join(content for _, content in tail), tail[0][0])):
-            return end
-    return held[0][0]
+def _end_of_records(data: Path, segments: Sequence[WalSegment], end: Lsn) -> Lsn:
+    """From the last segment, or from as many more as a record that fills them takes; the first byte when none ends."""
+    wal = b""
+    for segment in reversed(segments):
+        wal = (data / "pg_wal" / segment.name).read_bytes()[: end - segment.start] + wal
+        if (found := last_record_end(wal, segment.start)) is not None:
+            return found
+        end = segment.start
+    return end

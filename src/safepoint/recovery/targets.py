@@ -139,13 +139,13 @@ def pinned_from_json(value: Any) -> PinnedRecovery:
 def _parse_time(text: str) -> RecoveryTarget:
     try:
         instant = datetime.fromisoformat(text)
-    except ValueError as error:
+        assumed = instant.tzinfo is None
+        instant = instant.replace(tzinfo=UTC) if assumed else instant.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
         raise errors.RC005.error(
             f"found {text!r}, expected `latest`, an LSN like 0/3000028 or a time like 2026-03-01T02:10:07+00:00",
             hints=[errors.run("write the time in ISO 8601 with its zone: `--to 2026-03-01T02:10:07+01:00`")],
         ) from error
-    assumed = instant.tzinfo is None
-    instant = instant.replace(tzinfo=UTC) if assumed else instant.astimezone(UTC)
     return RecoveryTarget(kind=TargetKind.TIME, time=instant, assumed_utc=assumed)
 
 
@@ -194,13 +194,13 @@ def _first_mark(interval: Interval, instant: datetime) -> Lsn:
 
 def _refuse_hole_after(interval: Interval, gaps: Iterable[Gap]) -> None:
     for gap in gaps:
-        if gap.timeline == interval.timeline and gap.start == interval.end:
+        if gap.timeline > interval.timeline or (gap.timeline == interval.timeline and gap.start == interval.end):
             raise errors.RC001.error(
                 f"found a WAL gap from {gap.start} up to {gap.end} on timeline {gap.timeline} with more WAL behind it, "
                 "expected none after the newest backup: `latest` would silently lose what follows",
                 hints=[
-                    errors.ask("was the WAL stream cut off there, or an object deleted from the repository?"),
-                    errors.run(f"restore up to the gap on purpose: `--to {gap.start}`"),
+                    errors.ask("was the WAL stream cut off there, or an object deleted or damaged in the repository?"),
+                    errors.run(f"restore what leads up to it on purpose: `--to {interval.end}`"),
                     *_time_hint(interval),
                 ],
             )

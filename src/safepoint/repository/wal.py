@@ -61,7 +61,8 @@ class WalArchive:
 
     def pieces(self, cluster: str) -> tuple[WalPiece, ...]:
         """Everything held of the cluster, by timeline, start, end; two lineages of one timeline are RP007."""
-        names = (*self._store.list(f"wal/{_checked(cluster)}/"), *self._store.list(f"tmp/wal/{cluster}/"))
+        # Ranges first: a segment is put before they are deleted, so that one of the two listings shows the bytes.
+        names = (*self._store.list(f"tmp/wal/{_checked(cluster)}/"), *self._store.list(f"wal/{cluster}/"))
         lineages: dict[TimelineId, str] = {}
         pieces: list[WalPiece] = []
         for name in names:
@@ -74,15 +75,33 @@ class WalArchive:
         return tuple(sorted(pieces, key=lambda piece: (piece.timeline, piece.start, piece.end, piece.is_partial)))
 
     def read(self, piece: WalPiece) -> bytes:
-        """The WAL bytes; RP004, RP005."""
-        return read_object(self._store, self._keyring, Kind.WAL, piece.name).body
+        """The WAL bytes, of a range that was deleted since from what replaced it; RP004, RP005."""
+        try:
+            return read_object(self._store, self._keyring, Kind.WAL, piece.name).body
+        except errors.Damaged as error:
+            held = self._replacement(piece, error)
+        body = read_object(self._store, self._keyring, Kind.WAL, held.name).body
+        return body[piece.start - held.start : piece.end - held.start]
 
     def read_mark(self, piece: WalPiece) -> Mark | None:
-        """The newest mark that was known when the piece was put; RP004, RP005."""
-        found = read_facts(self._store, self._keyring, Kind.WAL, piece.name)["mark"]
+        """The newest mark that was known when the piece, or what replaced it since, was put; RP004, RP005."""
+        try:
+            found = read_facts(self._store, self._keyring, Kind.WAL, piece.name)["mark"]
+        except errors.Damaged as error:
+            held = self._replacement(piece, error)
+            found = read_facts(self._store, self._keyring, Kind.WAL, held.name)["mark"]
         return (
             None if found is None else Mark(lsn=Lsn.parse(found["lsn"]), clock=datetime.fromisoformat(found["clock"]))
         )
+
+    def _replacement(self, piece: WalPiece, error: errors.Damaged) -> WalPiece:
+        """What holds all bytes of a range that is gone: a receiver at work replaces ranges. Else raises the error."""
+        if error.spec is errors.RP004 and piece.is_partial:
+            _, _, cluster, _, _ = piece.name.split("/")
+            for other in sorted(self.pieces(cluster), key=lambda other: other.is_partial):
+                if other.timeline == piece.timeline and other.start <= piece.start and piece.end <= other.end:
+                    return other
+        raise error
 
     def delete_range(self, piece: WalPiece) -> None:
         """The range is gone, or was already."""

@@ -146,7 +146,7 @@ def _kept(database: str, *, with_repository: bool) -> str:
 {mark}[tier.daily]
 {mark}keep = "30d"
 
-# Taken before a migration is deployed.
+# For the backup before a migration: `safepoint backup --tier pre-migration`.
 {mark}[tier.pre-migration]
 {mark}keep = "90d"
 """

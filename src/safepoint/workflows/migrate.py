@@ -16,6 +16,7 @@ from safepoint.migration.deploy import (
 )
 from safepoint.migration.deploy.plan import CONFIRM_ACTION
 from safepoint.model.safety import Safety, SafetyDemand
+from safepoint.postgres.connect import connect
 from safepoint.postgres.url import DatabaseUrl
 from safepoint.steps.execute import Observer, Run, execute
 from safepoint.steps.journal import MemoryJournal
@@ -65,10 +66,11 @@ def prepare_deploy(
     without_backup: str | None,
     demand: SafetyDemand = DEMAND,
 ) -> Deployment:
-    """The plan of everything that is pending; CF004, MG001 … MG009 for what stops it. Changes nothing."""
+    """The plan of everything that is pending; CF004, PG010, MG001 … MG009 for what stops it. Changes nothing."""
     database = project.strategy.database(name)
     migrations = _migrations(database, application)
     url = project.database_url(database)
+    _require_primary(url)
     limits = project.strategy.migrate
     settings = DeploySettings(
         locks=LockBudget(timeout=limits.lock_timeout, total=limits.lock_total),
@@ -93,6 +95,16 @@ def _migrations(database: DatabaseStrategy, application: str | None) -> Migratio
             ],
         )
     return database.application(application)
+
+
+def _require_primary(url: DatabaseUrl) -> None:
+    with connect(url) as connection:
+        row = connection.execute("SELECT pg_is_in_recovery()").fetchone()
+    if row is None or row[0]:
+        raise errors.PG010.error(
+            f"found a server in recovery at {url.redacted}, expected the primary",
+            hints=[errors.ask("does the URL lead to a standby, or to a copy restored with --no-promote?")],
+        )
 
 
 def _safety(project: Project, database: DatabaseStrategy, url: DatabaseUrl, demand: SafetyDemand) -> Safety | None:

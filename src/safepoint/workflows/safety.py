@@ -75,7 +75,7 @@ class RepositorySafety:
         return is_fit, backup.stopped_at
 
     def _look(self) -> _Server:
-        """PG007 when the role may not see which cluster it is, PG010 on a standby: then nothing can be said."""
+        """PG007 when the role may not see which cluster it is: then nothing can be said."""
         with connect(self.url) as connection:
             try:
                 row: Any = connection.execute(_IDENTITY).fetchone()
@@ -87,11 +87,6 @@ class RepositorySafety:
                             f'GRANT EXECUTE ON FUNCTION pg_control_system() TO "{connection.info.user}", as a superuser'
                         )
                     ],
-                ) from error
-            except psycopg.errors.ObjectNotInPrerequisiteState as error:
-                raise errors.PG010.error(
-                    "found a server in recovery, expected the primary",
-                    hints=[errors.ask("does the URL lead to a standby?")],
                 ) from error
         return _Server(
             # A signed 64-bit number in SQL, an unsigned one everywhere else.

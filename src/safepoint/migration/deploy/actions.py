@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 
 from safepoint import errors
+from safepoint.migration.answers import COMMITTED_STAYS, answered
 from safepoint.migration.deploy.alone import carry_out_alone
 from safepoint.migration.deploy.attempts import Patience
 from safepoint.migration.deploy.deployment import Deployment
@@ -16,7 +17,7 @@ from safepoint.migration.deploy.failures import Failure, connection_lost, statem
 from safepoint.migration.deploy.gate import GATE_ACTION, gate_action
 from safepoint.migration.deploy.plan import CONFIRM_ACTION, LEDGER_ACTION
 from safepoint.migration.deploy.session import prisma_lock
-from safepoint.migration.deploy.settings import locks_from_json
+from safepoint.migration.deploy.settings import LockBudget, locks_from_json
 from safepoint.migration.deploy.task import UNIT_ACTION, task_of
 from safepoint.migration.deploy.transaction import carry_out_transaction
 from safepoint.migration.ledger import prisma
@@ -62,13 +63,17 @@ def _ledger_action(deployment: Deployment) -> Action:
     def create(step: Step, _context: Context) -> JsonObject:
         arguments: Any = step.arguments
         locks = locks_from_json(arguments["locks"])
-        connection = deployment.worker.ready("", locks.timeout_ms)
+        with answered(f"make {prisma.TABLE} in schema {arguments['schema']}"):
+            connection = deployment.worker.ready("", locks.timeout_ms)
+            return make(connection, arguments["schema"], locks)
+
+    def make(connection: psycopg.Connection[Any], schema: str, locks: LockBudget) -> JsonObject:
         with prisma_lock(connection, Patience(locks)):
-            if prisma.has_ledger(connection, arguments["schema"]):
+            if prisma.has_ledger(connection, schema):
                 return {"created": False}
-            prisma.require_empty(connection, arguments["schema"])
+            prisma.require_empty(connection, schema)
             with connection.transaction():
-                prisma.create_ledger(connection, arguments["schema"])
+                prisma.create_ledger(connection, schema)
         return {"created": True}
 
     return create
@@ -79,9 +84,10 @@ def _confirm_action(deployment: Deployment) -> Action:
 
     def confirm(step: Step, _context: Context) -> JsonObject:
         arguments: Any = step.arguments
-        finished = {
-            row.migration_name for row in prisma.fetch_rows(deployment.control, arguments["schema"]) if row.is_applied
-        }
+        with answered("see every row finished", changed=COMMITTED_STAYS):
+            rows = prisma.fetch_rows(deployment.control, arguments["schema"])
+            standbys = _standbys(deployment.control)
+        finished = {row.migration_name for row in rows if row.is_applied}
         missing = [name for name in arguments["migrations"] if name not in finished]
         if missing:
             raise errors.MG010.error(
@@ -89,7 +95,7 @@ def _confirm_action(deployment: Deployment) -> Action:
                 changed="every unit of the plan is committed",
                 hints=[errors.ask("was the row deleted or rolled back by hand meanwhile?")],
             )
-        return {"rows": len(arguments["migrations"]), "standbys": _standbys(deployment.control)}
+        return {"rows": len(arguments["migrations"]), "standbys": standbys}
 
     return confirm
 

@@ -56,7 +56,7 @@ def carry_out_alone(task: UnitTask, deployment: Deployment) -> JsonObject:
     while standing is Standing.TO_DO and (failure := _attempt(task, deployment, patience)) is not None:
         _settle_failure(task, deployment, failure, patience)
     outcome: JsonObject = {"attempts": patience.attempts + 1, "statement": standing.value}
-    _finish(task, deployment, patience, outcome, time.monotonic() - began)
+    _finish(task, deployment, outcome, time.monotonic() - began)
     return outcome
 
 
@@ -150,18 +150,26 @@ def _wait_for_old_transactions(task: UnitTask, deployment: Deployment, patience:
             raise locked_out(task, None, patience, old)
 
 
-def _finish(task: UnitTask, deployment: Deployment, patience: Patience, outcome: JsonObject, seconds: float) -> None:
-    """The books of a statement that is done; a kill before this is healed by the next run's look at the catalog."""
+def _finish(task: UnitTask, deployment: Deployment, outcome: JsonObject, seconds: float) -> None:
+    """The books of a statement that is done; a kill before this is healed by the next run's look at the catalog.
+
+    They have a budget of their own: the statement may have taken longer than all of its unit's.
+    """
+    patience = Patience(task.locks)
     while True:
         try:
             connection = _ready(task, deployment)
             with prisma_lock(connection, patience), connection.transaction():
+                require_still_pending(connection, task)
                 keep_books(connection, task, deployment.journal, outcome, seconds)
         except psycopg.OperationalError as error:
             if deployment.worker.is_lost and is_settled(task, deployment, patience):
                 return
             if not patience.wait_a_little():
-                raise connection_lost(task, error) from error
+                failure = Failure(error=error, statement=None, stage="books")
+                raise (
+                    locked_out(task, failure, patience) if is_retryable(error) else connection_lost(task, error)
+                ) from error
         else:
             return
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
@@ -72,18 +73,27 @@ def fetch_old_transactions(
 class Watch:
     """While it is entered, samples from a second connection who blocks `watched`; knows the last ones after.
 
+    `waited_seconds` is how long `watched` was seen blocked, all waits together, to within a sample each.
+
     With `limit`, cancels the statement of `watched` once it has been blocked for so long without a break.
     """
 
     def __init__(
-        self, control: psycopg.Connection[Any], watched: psycopg.Connection[Any], *, limit: timedelta | None = None
+        self,
+        control: psycopg.Connection[Any],
+        watched: psycopg.Connection[Any],
+        *,
+        limit: timedelta | None = None,
+        every: float = SAMPLE_SECONDS,
     ) -> None:
         self.blockers: tuple[Blocker, ...] = ()
+        self.waited_seconds = 0.0
         self.has_cancelled = False
         self._control = control
         self._watched = watched
         self._pid = watched.info.backend_pid
         self._limit = limit
+        self._every = min(every, SAMPLE_SECONDS)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="safepoint-watch", daemon=True)
 
@@ -100,17 +110,21 @@ class Watch:
     def _run(self) -> None:
         """Ends quietly when the control connection does: whoever uses it next will say so."""
         blocked_since: float | None = None
-        while not self._over.wait(SAMPLE_SECONDS):
+        sampled = time.monotonic()
+        while not self._over.wait(self._every):
             try:
                 found = fetch_blockers(self._control, self._pid)
             except psycopg.Error:
                 return
+            before, sampled = sampled, time.monotonic()
             if not found:
                 blocked_since = None
                 continue
+            self.waited_seconds += sampled - before
             self.blockers = found
             blocked_since = blocked_since or time.monotonic()
             if self._limit is not None and time.monotonic() - blocked_since >= self._limit.total_seconds():
                 self.has_cancelled = True
-                self._watched.cancel_safe()
+                with suppress(psycopg.Error):
+                    self._watched.cancel_safe()
                 return

@@ -16,22 +16,30 @@ from safepoint.model.json_value import JsonObject
 from safepoint.model.measures import format_instant, system_clock
 from safepoint.steps.journal import Entry, Event
 
-_AS_OURSELVES = "RESET SESSION AUTHORIZATION; RESET ROLE; SET LOCAL statement_timeout = 0"
+_AS_OURSELVES = (
+    "RESET SESSION AUTHORIZATION; RESET ROLE; SET LOCAL statement_timeout = 0; SET LOCAL client_encoding = 'UTF8'"
+)
 
 
 def require_still_pending(connection: psycopg.Connection[Any], task: UnitTask) -> None:
-    """Nothing when no row of that migration stands; MG006 when somebody else has begun or applied it since the plan.
+    """Nothing when the unit is still to be done; MG006 when somebody else has begun or applied it since the plan.
 
-    Called under Prisma's lock: what it finds stays true while that is held.
+    That may be `prisma migrate`, or a run of ours whose control session, and with it its lease, was ended while its
+    unit went on. Called under Prisma's lock: what it finds stays true while that is held.
     """
     row = prisma.standing_row(connection, task.schema, task.unit.migration)
-    if row is None:
-        return
-    state = "finished" if row.is_applied else "begun and not finished"
-    raise errors.MG006.error(
-        f"found {task.unit.migration} {state} by somebody else at {format_instant(row.started_at)}, "
-        "expected it pending as planned",
-        changed="what finished before stays; nothing of this unit was sent",
+    if row is not None:
+        state = "finished" if row.is_applied else "begun and not finished"
+        raise _overtaken(f"{task.unit.migration} {state}", row.started_at)
+    for entry in fetch_open_entries(connection, task.schema, task.unit.migration):
+        if entry.unit == task.unit.number and entry.event is Event.FINISHED:
+            raise _overtaken(f"{task.title} carried out", entry.recorded_at)
+
+
+def _overtaken(what: str, at: datetime) -> errors.SafepointError:
+    return errors.MG006.error(
+        f"found {what} by somebody else at {format_instant(at)}, expected it pending as planned",
+        changed="what is committed stays, and is recorded once",
         hints=[
             errors.ask("does a container run `prisma migrate deploy` when it starts?"),
             errors.run("plan anew from what is there: `safepoint migrate deploy`"),

@@ -9,6 +9,7 @@ from typing import Any
 
 import psycopg
 
+from safepoint.migration.answers import QUEUE_SECONDS, answered
 from safepoint.migration.deploy.session import APPLICATION_NAME, Worker, lease
 from safepoint.migration.ledger.journal import DatabaseJournal, open_journal
 from safepoint.postgres.connect import connect, require_direct
@@ -35,14 +36,18 @@ class Deployment:
 def open_deployment(url: DatabaseUrl, plan: Plan, *, schema: str | None = None) -> Generator[Deployment]:
     """The right to carry the plan out in that database, alone, until the context ends. `schema` None: the plan's.
 
-    Schema `safepoint` exists when it begins. Raises MG006 when another deployment runs, PG004, PG005, PG007.
+    Schema `safepoint` exists when it begins. Raises MG006 when another deployment runs, MG005 and MG011
+    when the journal cannot be kept, PG004, PG005, PG007, PG010.
     """
     require_direct(url)
     with connect(url, application_name=APPLICATION_NAME) as control, lease(control):
-        control.execute(_DURABLE)
+        with answered("keep the journal in schema safepoint"):
+            control.execute(f"SET lock_timeout = '{QUEUE_SECONDS}s'".encode())
+            control.execute(_DURABLE)
+            journal = open_journal(control, plan)
         worker = Worker(url, schema or _schema_of(plan))
         try:
-            yield Deployment(plan=plan, control=control, worker=worker, journal=open_journal(control, plan))
+            yield Deployment(plan=plan, control=control, worker=worker, journal=journal)
         finally:
             worker.close()
 

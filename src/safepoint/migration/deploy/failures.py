@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import psycopg
 
 from safepoint import errors
+from safepoint.migration.answers import one_line
 from safepoint.migration.deploy.attempts import Patience
 from safepoint.migration.deploy.blockers import Blocker
 from safepoint.migration.deploy.task import UnitTask
@@ -43,7 +44,7 @@ class Failure:
 def statement_failed(task: UnitTask, failure: Failure, *, kept: str | None = None) -> errors.SafepointError:
     """MG004: the unit was taken back, and nothing like a failed row blocks anybody. `kept`: what could not be."""
     error = failure.error
-    said = error.diag.message_primary or str(error).strip() or type(error).__name__
+    said = one_line(error.diag.message_primary or str(error)) or type(error).__name__
     return errors.MG004.error(
         f"found {error.sqlstate or 'no SQLSTATE'} {said} at {place_of(task, failure)}, expected it to be carried out",
         changed=_changed(task, kept),
@@ -51,7 +52,11 @@ def statement_failed(task: UnitTask, failure: Failure, *, kept: str | None = Non
             errors.ask(
                 _CAUSES.get(error.sqlstate or "", error.diag.message_hint or "does the data fit the statement?")
             ),
-            *([errors.ask(f"PostgreSQL adds: {error.diag.message_detail}")] if error.diag.message_detail else []),
+            *(
+                [errors.ask(f"PostgreSQL adds: {one_line(error.diag.message_detail)}")]
+                if error.diag.message_detail
+                else []
+            ),
             errors.run("mend the data or the file, which no ledger holds yet; then `safepoint migrate deploy` goes on"),
         ],
     )

@@ -15,6 +15,7 @@ import psycopg
 from psycopg import sql
 
 from safepoint import errors
+from safepoint.migration.answers import COMMITTED_STAYS
 from safepoint.migration.deploy.attempts import Patience, is_lost
 from safepoint.migration.ledger.prisma import ADVISORY_LOCK
 from safepoint.model.measures import format_instant
@@ -25,11 +26,17 @@ APPLICATION_NAME = "safepoint migrate"
 LEASE = 0x5AFE9017
 """The key of our session lock: at most one deployment of safepoint per database."""
 
+SILENCE_SECONDS = 10
+"""A transaction of ours that hears nothing from us for so long is ended by the server: its locks stand in everybody's
+way while our process is stopped, or its machine is cut off."""
+
 _PREPARE = """
 RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL;
 SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET idle_session_timeout = 0;
 SET row_security = off; SET client_encoding = 'UTF8';
 """
+_NO_TRANSACTION_TIMEOUT = "SET transaction_timeout = 0;"
+_TRANSACTION_TIMEOUT_SINCE = 170000
 _NOTICE_DEATH = "SET client_connection_check_interval = '2s'"
 _HOLDER = """
 SELECT l.pid, a.application_name, a.usename, a.backend_start FROM pg_locks l
@@ -48,6 +55,7 @@ class Worker:
         self._connection: psycopg.Connection[Any] | None = None
         self._migration: str | None = None
         self._can_notice_death = False
+        self._has_transaction_timeout = False
 
     @property
     def pid(self) -> int | None:
@@ -82,12 +90,14 @@ class Worker:
             self._connection = connect(self._url, application_name=APPLICATION_NAME)
             self._connection.prepare_threshold = None  # DISCARD ALL forgets what psycopg has prepared
             self._can_notice_death = _try(self._connection, _NOTICE_DEATH)
+            self._has_transaction_timeout = self._connection.info.server_version >= _TRANSACTION_TIMEOUT_SINCE
         return self._connection
 
     def _preparation(self, lock_timeout_ms: int) -> bytes:
+        no_end = _NO_TRANSACTION_TIMEOUT if self._has_transaction_timeout else ""
         notice = _NOTICE_DEATH if self._can_notice_death else ""
         path = sql.SQL("SET search_path = {}").format(sql.Identifier(self._schema)).as_string()
-        return f"{_PREPARE} {path}; SET lock_timeout = {lock_timeout_ms}; {notice}".encode()
+        return f"{_PREPARE} {no_end} {path}; SET lock_timeout = {lock_timeout_ms}; {notice}".encode()
 
 
 def apply_prelude(connection: psycopg.Connection[Any], prelude: Sequence[str], lock_timeout_ms: int) -> None:
@@ -99,16 +109,21 @@ def apply_prelude(connection: psycopg.Connection[Any], prelude: Sequence[str], l
 
 
 def set_lock_timeout(connection: psycopg.Connection[Any], milliseconds: int) -> None:
-    """From here on to the end of the transaction or, outside of one, of the session, whatever a file set before."""
-    is_within = connection.info.transaction_status is psycopg.pq.TransactionStatus.INTRANS
-    connection.execute(f"SET {'LOCAL ' if is_within else ''}lock_timeout = {milliseconds}".encode())
+    """From here on to the end of the session, whatever a file set before; for use outside of transactions."""
+    connection.execute(f"SET lock_timeout = {milliseconds}".encode())
+
+
+def limit_transaction(connection: psycopg.Connection[Any], lock_timeout_ms: int) -> None:
+    """From here on to the end of the transaction, whatever a file set before: waits for locks, and our own silence."""
+    silence = f"SET LOCAL idle_in_transaction_session_timeout = '{SILENCE_SECONDS}s'"
+    connection.execute(f"SET LOCAL lock_timeout = {lock_timeout_ms}; {silence}".encode())
 
 
 @contextmanager
 def lease(connection: psycopg.Connection[Any]) -> Generator[None]:
     """No other deployment of safepoint runs in this database; MG006 naming the one that does."""
     if not _try_lock(connection, LEASE):
-        raise _held(connection, LEASE, "another deployment of safepoint")
+        raise _held(connection, LEASE, "another deployment of safepoint", errors.NOTHING_CHANGED)
     try:
         yield
     finally:
@@ -120,7 +135,7 @@ def prisma_lock(connection: psycopg.Connection[Any], patience: Patience) -> Gene
     """No `prisma migrate` runs in this database; MG006 naming its session when the patience ends first."""
     while not _try_lock(connection, ADVISORY_LOCK):
         if not patience.wait_a_little():
-            raise _held(connection, ADVISORY_LOCK, "`prisma migrate`")
+            raise _held(connection, ADVISORY_LOCK, "`prisma migrate`", COMMITTED_STAYS)
     try:
         yield
     finally:
@@ -154,7 +169,7 @@ def _unlock(connection: psycopg.Connection[Any], key: int) -> None:
         connection.execute("SELECT pg_advisory_unlock(%s::bigint)", [key])
 
 
-def _held(connection: psycopg.Connection[Any], key: int, who: str) -> errors.SafepointError:
+def _held(connection: psycopg.Connection[Any], key: int, who: str, changed: str) -> errors.SafepointError:
     row = connection.execute(_HOLDER, [key]).fetchone()
     holder, cure = "a session that has just ended", "run the same command again"
     if row is not None:
@@ -164,5 +179,6 @@ def _held(connection: psycopg.Connection[Any], key: int, who: str) -> errors.Saf
         cure = f"wait for it; if its process is dead: `SELECT pg_terminate_backend({pid})`"
     return errors.MG006.error(
         f"found {who} running in this database: {holder}, expected to be alone",
+        changed=changed,
         hints=[errors.ask("does another pipeline or a starting container deploy as well?"), errors.run(cure)],
     )

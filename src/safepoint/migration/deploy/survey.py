@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import psycopg
+
+from safepoint.migration.answers import QUEUE_SECONDS, answered
 from safepoint.migration.deploy.session import APPLICATION_NAME
 from safepoint.migration.ledger import prisma
 from safepoint.migration.ledger.journal import UnitEntry, fetch_open_entries, fetch_position
@@ -59,11 +65,11 @@ class Survey:
 def survey(url: DatabaseUrl, folder: Path, *, schema: str | None = None) -> Survey:
     """Read now, from a session of its own. `schema` wins over the URL's `?schema=`, which wins over public.
 
-    Raises MG008, PG004, PG007.
+    Raises MG005, MG008, MG011, PG004, PG007.
     """
     files = read_folder(folder)
     where = schema or url.schema or DEFAULT_SCHEMA
-    with connect(url, application_name=APPLICATION_NAME) as connection:
+    with answered(f"read ledger and journal of schema {where}"), _looking(url) as connection:
         has_ledger = prisma.has_ledger(connection, where)
         history = compare(files, prisma.fetch_rows(connection, where))
         units = fetch_open_entries(connection, where)
@@ -83,5 +89,12 @@ def require_ledger_or_empty(url: DatabaseUrl, found: Survey) -> None:
     """Nothing when Prisma would begin here too; MG003 otherwise."""
     if found.has_ledger:
         return
-    with connect(url, application_name=APPLICATION_NAME) as connection:
+    with answered(f"look into schema {found.schema}"), _looking(url) as connection:
         prisma.require_empty(connection, found.schema)
+
+
+@contextmanager
+def _looking(url: DatabaseUrl) -> Generator[psycopg.Connection[Any]]:
+    with connect(url, application_name=APPLICATION_NAME) as connection:
+        connection.execute(f"SET lock_timeout = '{QUEUE_SECONDS}s'".encode())
+        yield connection

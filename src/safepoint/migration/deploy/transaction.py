@@ -16,10 +16,13 @@ from safepoint.migration.deploy.blockers import Blocker, Watch
 from safepoint.migration.deploy.books import keep_books, require_still_pending
 from safepoint.migration.deploy.deployment import Deployment
 from safepoint.migration.deploy.failures import Failure, connection_lost, locked_out, statement_failed
-from safepoint.migration.deploy.session import apply_prelude, prisma_lock, set_lock_timeout, wait_until_gone
+from safepoint.migration.deploy.session import apply_prelude, limit_transaction, prisma_lock, wait_until_gone
 from safepoint.migration.deploy.task import UnitTask
 from safepoint.model.json_value import JsonObject
 from safepoint.postgres.parse import Statement
+
+_LEAST_MS = 20
+"""Waits that every busy table has, to be extended for one, fit."""
 
 
 def carry_out_transaction(task: UnitTask, deployment: Deployment) -> JsonObject:
@@ -53,11 +56,15 @@ def is_settled(task: UnitTask, deployment: Deployment, patience: Patience) -> bo
 def _attempt(
     task: UnitTask, deployment: Deployment, patience: Patience, waited_for: tuple[Blocker, ...]
 ) -> Failure | None:
-    connection = deployment.worker.ready(task.unit.migration, task.locks.timeout_ms)
-    with prisma_lock(connection, patience):
-        require_still_pending(connection, task)
-        with Watch(deployment.control, connection) as watch:
-            return _send(task, connection, deployment, _outcome(patience, waited_for), watch)
+    try:
+        connection = deployment.worker.ready(task.unit.migration, task.locks.timeout_ms)
+        with prisma_lock(connection, patience):
+            require_still_pending(connection, task)
+            every = task.locks.timeout.total_seconds() / 5
+            with Watch(deployment.control, connection, every=every) as watch:
+                return _send(task, connection, deployment, _outcome(patience, waited_for), watch)
+    except psycopg.Error as error:
+        return Failure(error=error, statement=None, stage="preparation")
 
 
 def _send(
@@ -69,12 +76,11 @@ def _send(
     try:
         apply_prelude(connection, task.unit.prelude, task.locks.timeout_ms)
         connection.execute(task.unit.begin.encode())
-        set_lock_timeout(connection, task.locks.timeout_ms)
         for at in task.unit.statements:
+            limit_transaction(connection, _left_to_wait(task, watch))
             connection.execute(at.text.encode())
-            if at.settings:
-                set_lock_timeout(connection, task.locks.timeout_ms)
         at = None
+        limit_transaction(connection, _left_to_wait(task, watch))
         keep_books(connection, task, deployment.journal, outcome, time.monotonic() - began)
         connection.execute("COMMIT")
     except psycopg.Error as error:
@@ -84,6 +90,11 @@ def _send(
         _roll_back(connection)
         raise
     return None
+
+
+def _left_to_wait(task: UnitTask, watch: Watch) -> int:
+    """Milliseconds. What earlier statements waited counts: all the time others queue behind the locks they got."""
+    return max(_LEAST_MS, task.locks.timeout_ms - round(watch.waited_seconds * 1000))
 
 
 def _roll_back(connection: psycopg.Connection[Any]) -> None:

@@ -18,6 +18,7 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from safepoint import errors
+from safepoint.migration.answers import COMMITTED_STAYS, is_ending, refusal
 from safepoint.model.lsn import Lsn
 from safepoint.steps.journal import Entry, Event
 from safepoint.steps.plan import Plan, Step, plan_to_json
@@ -193,7 +194,9 @@ class DatabaseJournal:
     def _run(self, query: str, values: Any) -> psycopg.Cursor[Any]:
         try:
             return self._connection.execute(query.encode(), values)
-        except psycopg.OperationalError as error:
+        except psycopg.Error as error:
+            if not is_ending(error):
+                raise refusal(error, "keep the journal", changed=COMMITTED_STAYS) from error
             raise errors.PG004.error(
                 f"found the control connection lost ({error}), expected to keep the journal through it",
                 changed="units that finished stay; the one in flight is settled by the next run",

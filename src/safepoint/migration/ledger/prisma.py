@@ -63,7 +63,9 @@ def fetch_rows(connection: psycopg.Connection[Any], schema: str, migration: str 
     wanted = "SELECT {} FROM {} WHERE migration_name = coalesce(%s, migration_name) ORDER BY started_at"
     try:
         with connection.cursor(row_factory=class_row(LedgerRow)) as cursor:
-            return tuple(cursor.execute(sql.SQL(wanted).format(columns, _table(schema)), [migration]).fetchall())
+            return tuple(
+                cursor.execute(sql.SQL(wanted).format(columns, _table_beside_values(schema)), [migration]).fetchall()
+            )
     except psycopg.errors.InsufficientPrivilege as error:
         raise errors.PG007.error(
             f"found no right to read {schema}.{TABLE}, expected the role that owns the schema",
@@ -109,7 +111,7 @@ def insert_finished(
 ) -> None:
     """The row, in the connection's transaction: finished now, begun at `started_at` or with that transaction."""
     values = {"id": str(uuid.uuid4()), "checksum": checksum, "name": name, "started_at": started_at}
-    connection.execute(_INSERT.format(table=_table(schema)), values)
+    connection.execute(_INSERT.format(table=_table_beside_values(schema)), values)
 
 
 def standing_row(connection: psycopg.Connection[Any], schema: str, name: str) -> LedgerRow | None:
@@ -120,3 +122,8 @@ def standing_row(connection: psycopg.Connection[Any], schema: str, name: str) ->
 
 def _table(schema: str) -> sql.Identifier:
     return sql.Identifier(schema, TABLE)
+
+
+def _table_beside_values(schema: str) -> sql.Identifier:
+    """For a query that is given values: there psycopg takes every % for a placeholder's."""
+    return sql.Identifier(schema.replace("%", "%%"), TABLE)

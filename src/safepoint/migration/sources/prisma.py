@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,6 +70,7 @@ def read_folder(folder: Path) -> tuple[MigrationFile, ...]:
         )
     try:
         names = [entry.name for entry in os.scandir(folder) if entry.is_dir(follow_symlinks=False)]
+        _require_utf8(names)
         _require_provider(folder)
         return tuple(_read(folder / name) for name in sorted(names, key=os.fsencode))
     except OSError as error:
@@ -98,6 +100,15 @@ def _read(directory: Path) -> MigrationFile:
             errors.run(f"bring it back from version control, or remove the directory: `rmdir '{directory}'`"),
         ],
     )
+
+
+def _require_utf8(names: Iterable[str]) -> None:
+    for name in names:
+        if name != os.fsencode(name).decode("utf-8", errors="replace"):
+            raise errors.MG008.error(
+                f"found the directory {os.fsencode(name)!r}, expected a name in UTF-8: the ledger is to hold it",
+                hints=[errors.ask("was it unpacked or renamed on a machine of another encoding?")],
+            )
 
 
 def _require_provider(folder: Path) -> None:

@@ -1,0 +1,167 @@
+"""Sessions of a deployment: what ends them, what they wait for, and refusals that no statement of a file caused."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import servers
+from migrating import ask, deploy, folder_of, ledger, open_transaction
+from safepoint.errors import SafepointError
+from safepoint.migration.deploy import DeploySettings, LockBudget, session, survey, transaction
+from safepoint.migration.deploy import survey as survey_folder
+from safepoint.postgres.cluster import Cluster
+from safepoint.postgres.url import DatabaseUrl
+
+pytestmark = pytest.mark.pg(">= 18")
+
+
+@contextmanager
+def longest_wait(url: DatabaseUrl, query: str) -> Generator[Callable[[], float]]:
+    """Another client asks again and again; afterwards the seconds of its slowest answer are known."""
+    waits = [0.0]
+    over = threading.Event()
+
+    def read() -> None:
+        while not over.wait(0.02):
+            began = time.monotonic()
+            ask(url, query)
+            waits.append(time.monotonic() - began)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        yield lambda: max(waits)
+    finally:
+        over.set()
+        reader.join()
+
+
+def refused(act: Callable[[], object]) -> SafepointError:
+    with pytest.raises(SafepointError) as caught:
+        act()
+    return caught.value
+
+
+def test_a_deployer_that_falls_silent_holds_no_lock_for_long(
+    database: DatabaseUrl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped or cut off in mid-transaction: the server ends it, traffic goes on, and the unit runs again, once."""
+    deploy(database, folder_of(tmp_path, {"1": "CREATE TABLE a (i int);"}))
+    folder = folder_of(tmp_path, {"2": "SET idle_in_transaction_session_timeout = 0; ALTER TABLE a ADD COLUMN j int;"})
+    keep_books, silences = transaction.keep_books, [4.0]
+
+    def silent_at_first(*arguments: Any) -> None:
+        time.sleep(silences.pop() if silences else 0)
+        keep_books(*arguments)
+
+    monkeypatch.setattr(session, "SILENCE_SECONDS", 1)
+    monkeypatch.setattr(transaction, "keep_books", silent_at_first)
+    with longest_wait(database, "SELECT * FROM a") as waited:
+        run = deploy(database, folder)
+    assert run.outcomes["2/1"]["attempts"] == 2
+    assert waited() < 2.5
+    assert ledger(database) == [("1", True), ("2", True)]
+
+
+def test_waits_for_several_locks_share_one_timeout(database: DatabaseUrl, tmp_path: Path) -> None:
+    """Who queues behind the first lock of a unit waits for lock_timeout, not for one of each statement."""
+    tables = "".join(f"CREATE TABLE {name} (i int);" for name in "abc")
+    deploy(database, folder_of(tmp_path, {"1": tables}))
+    folder = folder_of(tmp_path, {"2": "".join(f"ALTER TABLE {name} ADD COLUMN j int;\n" for name in "abc")})
+    once = DeploySettings(
+        locks=LockBudget(timeout=timedelta(seconds=1.2), total=timedelta(seconds=2)), without_backup="a test"
+    )
+    with (
+        open_transaction(database, "SELECT * FROM b") as first,
+        open_transaction(database, "SELECT * FROM c"),
+        longest_wait(database, "SELECT * FROM a") as waited,
+    ):
+        let_go = threading.Thread(
+            target=lambda: (wait_for_lock(database, "b"), time.sleep(0.9), first.connection.rollback())
+        )
+        let_go.start()
+        assert refused(lambda: deploy(database, folder, settings=once)).spec.code == "MG005"
+        let_go.join()
+    assert 0.9 < waited() < 1.8
+
+
+def wait_for_lock(url: DatabaseUrl, table: str) -> None:
+    while not ask(url, f"SELECT 1 FROM pg_locks WHERE relation = '{table}'::regclass AND NOT granted"):
+        time.sleep(0.02)
+
+
+def test_timeouts_of_the_role_end_no_unit(shared_server: Cluster, database: DatabaseUrl, tmp_path: Path) -> None:
+    """transaction_timeout, new in 17, is the role's as much as the older ones, and off for a migration."""
+    with servers.temporary_role(shared_server, "hasty", "SUPERUSER LOGIN") as url:
+        for name in ("transaction_timeout", "statement_timeout", "idle_in_transaction_session_timeout"):
+            ask(database, f"ALTER ROLE hasty SET {name} = '150ms'")
+        hasty = url.with_database(database.database)
+        deploy(hasty, folder_of(tmp_path, {"1": "SELECT pg_sleep(0.5);"}))
+        ask(database, "REASSIGN OWNED BY hasty TO postgres")
+    assert ledger(database) == [("1", True)]
+
+
+def test_books_are_kept_whatever_encoding_the_file_speaks(database: DatabaseUrl, tmp_path: Path) -> None:
+    """SET client_encoding holds for the file's statements; the ledger gets the name as it is."""
+    deploy(database, folder_of(tmp_path, {"1_日本": "SET client_encoding = 'LATIN1'; CREATE TABLE a (i int);"}))
+    assert ledger(database) == [("1_日本", True)]
+
+
+def test_a_schema_may_have_a_per_cent_sign(database: DatabaseUrl, tmp_path: Path) -> None:
+    """Names are PostgreSQL's to judge."""
+    deploy(database, folder_of(tmp_path, {"1": "CREATE TABLE a (i int);"}), schema="100%s")
+    assert ask(database, 'SELECT migration_name FROM "100%s"._prisma_migrations') == [("1",)]
+
+
+@pytest.mark.parametrize(
+    ("obstacle", "code"),
+    [
+        ("ALTER DATABASE {} SET default_transaction_read_only = on", "PG010"),
+        ("DROP SCHEMA safepoint CASCADE; CREATE EVENT TRIGGER no ON ddl_command_start EXECUTE FUNCTION no()", "MG011"),
+        ("ALTER TABLE _prisma_migrations DROP COLUMN logs", "MG011"),
+        ("UPDATE _prisma_migrations SET started_at = 'infinity'", "MG011"),
+    ],
+)
+def test_what_stands_in_the_way_of_our_own_statements_is_told(
+    database: DatabaseUrl, tmp_path: Path, obstacle: str, code: str
+) -> None:
+    """A refusal has a code of its own and PostgreSQL's words: it is no bug of safepoint's."""
+    deploy(database, folder_of(tmp_path, {"1": "SELECT 1"}))
+    ask(database, "CREATE FUNCTION no() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION $$no$$; END'")
+    folder = folder_of(tmp_path, {"2": "SELECT 1"})
+    ask(database, obstacle.format(database.database))
+    assert refused(lambda: deploy(database, folder)).spec.code == code
+
+
+def test_a_role_without_rights_is_told_which(shared_server: Cluster, database: DatabaseUrl, tmp_path: Path) -> None:
+    """PG007 with PostgreSQL's words: where the schema is closed, and where the table cannot be made there."""
+    folder = folder_of(tmp_path, {"1": "SELECT 1"})
+    with servers.temporary_role(shared_server, "guest") as url:
+        guest = url.with_database(database.database)
+        ask(database, f"GRANT CREATE ON DATABASE {database.database} TO guest")
+        ask(database, "CREATE SCHEMA shut")
+        closed = refused(lambda: survey(guest, folder, schema="shut"))
+        narrow = refused(lambda: deploy(guest, folder))
+        ask(database, "DROP OWNED BY guest")
+    assert (closed.spec.code, narrow.spec.code) == ("PG007", "PG007")
+    assert "permission denied for schema shut" in closed.message
+    assert "permission denied for schema public" in narrow.message
+
+
+def test_a_locked_ledger_is_not_waited_for_without_end(
+    database: DatabaseUrl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look at the ledger ends by a deadline; a unit's look is tried again, and told as the lock it is."""
+    deploy(database, folder_of(tmp_path, {"1": "SELECT 1"}))
+    folder = folder_of(tmp_path, {"2": "SELECT 1"})
+    with open_transaction(database, "LOCK TABLE _prisma_migrations IN ACCESS EXCLUSIVE MODE"):
+        monkeypatch.setattr("safepoint.migration.deploy.survey.QUEUE_SECONDS", 1)
+        assert refused(lambda: survey_folder(database, folder)).spec.code == "MG005"
