@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Generator
 from pathlib import Path
 
@@ -11,6 +12,9 @@ import servers
 from programs import find_program, install_command
 from safepoint.postgres.cluster import Cluster
 from safepoint.postgres.url import DatabaseUrl
+
+# A job in the background begins with SIGINT ignored, and so would every process that a test interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -32,7 +32,7 @@ def make_repository(store: Store, passphrase: Secret | None = PASSPHRASE) -> Rep
 
 def sample_blobs(count: int = 6, size: int = 20_000, seed: int = 1) -> list[bytes]:
     """Distinct blobs: every second one compresses, the others do not."""
-    source = random.Random(seed)  # noqa: S311 - not a secret
+    source = random.Random(seed)
     return [
         source.randbytes(size) if index % 2 else source.randbytes(16).hex().encode() * (size // 32)
         for index in range(count)
@@ -73,7 +73,7 @@ def manifest_of(refs: tuple[BlobRef, ...], backup_id: str = "20260301T120000Z-1"
 
 def wal_bytes(seed: int = 7, size: int = MEBIBYTE) -> bytes:
     """As much as one small segment."""
-    source = random.Random(seed)  # noqa: S311 - not a secret
+    source = random.Random(seed)
     return source.randbytes(size // 2) + bytes(size - size // 2)
 
 

@@ -18,7 +18,7 @@ from safepoint.postgres.cluster import Cluster, make_cluster, remove_cluster, st
 from safepoint.postgres.connect import connect
 from safepoint.postgres.url import DatabaseUrl
 
-TESTED_MAJORS = (15, 17, 18)
+TESTED_MAJORS = (15, 16, 17, 18)
 
 SMALL: Mapping[str, str] = {
     "shared_buffers": "16MB",

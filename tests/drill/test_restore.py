@@ -39,16 +39,19 @@ from safepoint import errors
 from safepoint.backup.durable import durable_up_to
 from safepoint.backup.plan import take_backup
 from safepoint.model.backup import BackupManifest
+from safepoint.model.json_value import JsonObject
 from safepoint.model.lsn import Lsn
 from safepoint.postgres.binaries import find_binaries
 from safepoint.postgres.cluster import Cluster, adopt_cluster, is_running, remove_cluster, start, stop
 from safepoint.postgres.connect import connect
 from safepoint.postgres.control import read_control
 from safepoint.recovery.directory import MARKER
-from safepoint.recovery.plan import proofs_of
+from safepoint.recovery.plan import proofs_of, restore_actions
 from safepoint.recovery.proofs import Outcome, Question
 from safepoint.repository import Repository
-from safepoint.steps.journal import open_file_journal
+from safepoint.steps.execute import Context, execute
+from safepoint.steps.journal import MemoryJournal, open_file_journal
+from safepoint.steps.plan import Step
 
 SETTINGS = {"track_commit_timestamp": "on", "synchronous_commit": "on"}
 WRITERS = 4
@@ -280,6 +283,30 @@ def test_what_is_there_is_never_overwritten(scene: Scene) -> None:
 
 
 @EIGHTEEN
+@pytest.mark.parametrize("place", ["/proc/safepoint", "/dev/null/below", 'with"quote', "$(id)"])
+def test_a_place_that_no_server_can_live_in_is_refused(scene: Scene, place: str) -> None:
+    """Not writable, no directory, or a name that the shell of pg_ctl would read otherwise: RC002 before anything."""
+    into = scene.root / place  # an absolute place stays what it is
+
+    with pytest.raises(errors.Refused) as caught:
+        carry_out(restore_plan(scene.repository, scene.backup, into, "latest"), scene.repository)
+
+    assert caught.value.spec is errors.RC002
+    assert not into.exists()
+
+
+@EIGHTEEN
+def test_a_restore_leads_nowhere_into_a_data_directory(scene: Scene) -> None:
+    """Not even through a link to a directory inside of it."""
+    (scene.root / "data" / "base").mkdir(parents=True)
+    (scene.root / "data" / "PG_VERSION").write_text("18\n")
+    (scene.root / "link").symlink_to(scene.root / "data" / "base")
+
+    with pytest.raises(errors.Refused, match="within the data directory"):
+        carry_out(restore_plan(scene.repository, scene.backup, scene.root / "link" / "new", "latest"), scene.repository)
+
+
+@EIGHTEEN
 def test_a_second_restore_into_the_same_directory_waits_for_nobody(scene: Scene) -> None:
     """It is refused while the first is at work."""
     into = scene.root / "twice"
@@ -314,6 +341,31 @@ def test_killed_at_any_step_the_same_command_finishes_the_restore(scene: Scene) 
     with connected(into, 18) as connection:
         assert ids(connection) == {commit.row for commit in scene.commits}
         assert not (into / MARKER).exists()
+
+
+@EIGHTEEN
+def test_a_copy_whose_server_died_after_recovery_is_proven_only_when_it_is_there_again(scene: Scene) -> None:
+    """The server that replays anew lets us in long before: its answers would speak of another instant."""
+    into = scene.root / "died-again"
+    count = Question(database="postgres", query="SELECT count(*) FROM rows")
+    plan = restore_plan(scene.repository, scene.backup, into, "latest", [count])
+
+    with restore_actions(scene.repository) as actions:
+
+        def recover_and_die(step: Step, context: Context) -> JsonObject:
+            outcome = actions["restore.recover"](step, context)
+            cluster = adopt_cluster(into, find_binaries(18))
+            stop(cluster, mode="immediate")
+            age = datetime.now(UTC) - scene.commits[-1].at
+            with (into / "postgresql.auto.conf").open("a") as file:
+                file.write(f"recovery_min_apply_delay = '{age.total_seconds() + 5:.0f}s'\n")
+            return outcome
+
+        run = execute(plan, actions={**actions, "restore.recover": recover_and_die}, journal=MemoryJournal())
+
+    (asked,) = [proof for proof in proofs_of(run.outcomes) if proof.name.startswith("query")]
+    remove_cluster(adopt_cluster(into, find_binaries(18)))
+    assert asked.detail == str(len(scene.commits))
 
 
 @EIGHTEEN
@@ -382,6 +434,25 @@ def test_a_hole_in_the_wal_ends_what_can_be_restored(server_root: Path) -> None:
         assert str(pieces[1].start) in caught.value.message
     with restored(repository, backup, server_root / "before", str(before)) as connection:
         assert ids(connection) == set()
+
+
+@EIGHTEEN
+def test_a_primary_configured_in_another_encoding_with_a_database_half_dropped_is_restored(server_root: Path) -> None:
+    """Neither bytes that are no UTF-8 in its configuration nor what PostgreSQL calls invalid keep the rest away."""
+    repository = new_repository(server_root)
+    with servers.serving(server_root, 18) as primary:
+        with (primary.data / "postgresql.conf").open("ab") as file:
+            file.write("# für\n".encode("latin-1"))
+        with connect(primary.url()) as connection:
+            connection.execute("CREATE DATABASE victim")
+            # As DROP DATABASE leaves it when it is interrupted.
+            connection.execute("UPDATE pg_database SET datconnlimit = -2 WHERE datname = 'victim'")
+        backup = take_backup(primary.url(), repository, database=DATABASE, tier="daily")
+
+    with restored(repository, backup, server_root / "restored", "latest") as connection:
+        row = connection.execute("SELECT count(*) FROM pg_database WHERE datname = 'victim'").fetchone()
+
+    assert row == (1,)
 
 
 @EIGHTEEN

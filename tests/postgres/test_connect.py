@@ -33,6 +33,17 @@ def test_no_timeout_of_the_role_ends_our_work(shared_server: Cluster) -> None:
     assert row_security == ("off",)
 
 
+def test_text_is_text_in_a_database_without_an_encoding(shared_server: Cluster) -> None:
+    """SQL_ASCII, which initdb chooses under the C locale: a role's name must not come as bytes."""
+    with connect(shared_server.url()) as admin:
+        admin.execute("CREATE DATABASE plain ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
+        try:
+            with connect(shared_server.url("plain")) as connection:
+                assert connection.execute("SELECT current_user, 'é'::text").fetchone() == ("postgres", "é")
+        finally:
+            admin.execute("DROP DATABASE plain WITH (FORCE)")
+
+
 def test_transactions_are_the_callers_when_asked(database: DatabaseUrl) -> None:
     """Without autocommit the session settings hold all the same and a transaction begins with the first statement."""
     with connect(database, autocommit=False) as connection:

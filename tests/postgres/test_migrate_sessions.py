@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import timedelta
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,20 @@ import pytest
 
 import servers
 from migrating import ask, deploy, folder_of, ledger, open_transaction
-from safepoint.errors import SafepointError
-from safepoint.migration.deploy import DeploySettings, LockBudget, session, survey, transaction
-from safepoint.migration.deploy import survey as survey_folder
+from safepoint.errors import SafepointError, Unreachable
+from safepoint.migration.deploy import (
+    DeploySettings,
+    LockBudget,
+    deploy_actions,
+    open_deployment,
+    plan_deploy,
+    session,
+    survey,
+    transaction,
+)
 from safepoint.postgres.cluster import Cluster
 from safepoint.postgres.url import DatabaseUrl
+from safepoint.steps.execute import execute
 
 pytestmark = pytest.mark.pg(">= 18")
 
@@ -162,6 +172,13 @@ def test_a_locked_ledger_is_not_waited_for_without_end(
     """A look at the ledger ends by a deadline; a unit's look is tried again, and told as the lock it is."""
     deploy(database, folder_of(tmp_path, {"1": "SELECT 1"}))
     folder = folder_of(tmp_path, {"2": "SELECT 1"})
-    with open_transaction(database, "LOCK TABLE _prisma_migrations IN ACCESS EXCLUSIVE MODE"):
-        monkeypatch.setattr("safepoint.migration.deploy.survey.QUEUE_SECONDS", 1)
-        assert refused(lambda: survey_folder(database, folder)).spec.code == "MG005"
+    hasty = DeploySettings(
+        locks=LockBudget(timeout=timedelta(seconds=0.2), total=timedelta(seconds=1)), without_backup="a test"
+    )
+    plan = plan_deploy(database, folder, settings=hasty)
+    with open_transaction(database, "LOCK TABLE _prisma_migrations IN ACCESS EXCLUSIVE MODE") as holder:
+        monkeypatch.setattr(import_module("safepoint.migration.deploy.survey"), "QUEUE_SECONDS", 1)
+        assert refused(lambda: survey(database, folder)).spec.code == "MG005"
+        with open_deployment(database, plan) as deployment, pytest.raises(Unreachable, match="MG005") as caught:
+            execute(plan, actions=deploy_actions(deployment, safety=None), journal=deployment.journal)
+    assert f"blocked by pid {holder.pid}" in caught.value.message

@@ -22,7 +22,14 @@ from safepoint.errors import SafepointError
 from safepoint.postgres.binaries import Binaries, find_binaries
 from safepoint.postgres.cluster import make_cluster, remove_cluster, running
 from safepoint.postgres.connect import connect
-from safepoint.postgres.server_user import ServerUser, UserKind, current_user, run_program, server_user
+from safepoint.postgres.server_user import (
+    ServerUser,
+    UserKind,
+    can_enter,
+    current_user,
+    run_program,
+    server_user,
+)
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root chooses another user; enable with: sudo make test")
 NOBODY = 65534
@@ -75,12 +82,20 @@ def interpreter_for_everybody() -> str | None:
     return None
 
 
+@pytest.fixture
+def _reachable(server_root: Path, binaries: Binaries) -> None:
+    """Skips what needs an account that can run the server's programs: below root's home none can."""
+    if not can_enter(nobody(), binaries.directory):
+        pytest.skip(f"nobody cannot enter {binaries.directory}; enable with: a checkout outside of root's home")
+
+
 def nobody() -> ServerUser:
     return ServerUser(kind=UserKind.ACCOUNT, name="nobody", uid=NOBODY, gid=NOBODY)
 
 
 @as_root
 @pytest.mark.pg("== 17")
+@pytest.mark.usefixtures("_reachable")
 def test_owner_of_the_data_directory_runs_the_server(server_root: Path, binaries: Binaries) -> None:
     """A directory that belongs to somebody is served by that user, whatever is configured."""
     data = server_root / "data"
@@ -93,6 +108,7 @@ def test_owner_of_the_data_directory_runs_the_server(server_root: Path, binaries
 
 @as_root
 @pytest.mark.pg("== 17")
+@pytest.mark.usefixtures("_reachable")
 def test_configured_account_is_taken(server_root: Path, binaries: Binaries, monkeypatch: pytest.MonkeyPatch) -> None:
     """SAFEPOINT_SERVER_USER decides where the directory's owner does not."""
     monkeypatch.setenv("SAFEPOINT_SERVER_USER", "nobody")
@@ -113,6 +129,7 @@ def test_configured_account_that_cannot_be_is_refused(
 
 @as_root
 @pytest.mark.pg("== 17")
+@pytest.mark.usefixtures("_reachable")
 def test_configured_account_that_is_shut_out_is_refused_with_the_fact(
     closed_root: Path, binaries: Binaries, monkeypatch: pytest.MonkeyPatch
 ) -> None:

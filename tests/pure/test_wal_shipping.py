@@ -226,3 +226,20 @@ def test_wal_that_does_not_continue_what_is_held_is_refused(repository: Reposito
     with pytest.raises(errors.Refused):
         other.ship_whole()
     assert repository.wal_pieces(CLUSTER) == held
+
+
+def test_a_mark_put_while_old_bytes_come_again_repeats_the_bytes_before_it(repository: Repository) -> None:
+    """After a reconnect the segment is sent from its start: what was taken last is not what is durable last."""
+    wal = segment(1)[:400] + bytes(range(100))
+    shipper = shipper_at(repository, 1)
+    shipper.take(Lsn(SIZE), wal)
+    shipper.ship_open()
+    after = WalShipper(repository=repository, stream=STREAM, position=Lsn(SIZE), durable=Lsn(SIZE + 500))
+    after.take(Lsn(SIZE), wal[:420])
+    after.mark = Mark(lsn=Lsn(SIZE + 500), clock=NOON)
+
+    after.ship_open()
+
+    for piece in repository.wal_pieces(CLUSTER):
+        assert repository.read_wal(CLUSTER, piece) == wal[piece.start - Lsn(SIZE) : piece.end - Lsn(SIZE)]
+    assert len(repository.wal_pieces(CLUSTER)) == 2

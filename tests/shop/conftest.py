@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
-from pathlib import Path
 
 import psycopg
 import pytest
 
+import servers
+from safepoint.postgres import cluster
+from safepoint.postgres.cluster import Cluster
 from vivr_shop.generate import fill
 from vivr_shop.migrations import apply_migrations
 
-CONFIGURATION = """
-listen_addresses = ''
-fsync = off
-track_commit_timestamp = on
-max_connections = 50
-synchronous_standby_names = 'nobody'
-synchronous_commit = local
-"""
+SETTINGS = {
+    "track_commit_timestamp": "on",
+    "max_connections": "50",
+    "synchronous_standby_names": "nobody",
+    "synchronous_commit": "local",
+}
 """A commit waits for ever where a database sets synchronous_commit = on: there is no standby of that name."""
 
 TEMPLATE = "shop_template"
@@ -34,44 +30,33 @@ ORDERS = 400
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """A scratch cluster that listens on a socket in its own folder."""
+    """A scratch cluster that tests stop and start."""
 
-    folder: Path
-    binaries: Path
-
-    def run(self, program: str, *arguments: str) -> None:
-        """The program has ended well; as root it ran in a user namespace, because PostgreSQL refuses uid 0."""
-        other = ["unshare", "-U", "--map-user=65534", "--map-group=65534"] if os.getuid() == 0 else []
-        command = [*other, str(self.binaries / program), *arguments]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=self.folder)
+    cluster: Cluster
 
     def start(self) -> None:
-        self.run("pg_ctl", "-D", "data", "-w", "-l", "log", "-o", f"-k {self.folder}", "start")
+        cluster.start(self.cluster)
 
-    def stop(self, mode: str = "immediate") -> None:
-        self.run("pg_ctl", "-D", "data", "-w", "-m", mode, "stop")
+    def stop(self, mode: cluster.StopMode = "immediate") -> None:
+        cluster.stop(self.cluster, mode=mode)
 
     def url(self, database: str) -> str:
-        return f"postgresql://postgres@/{database}?host={self.folder}"
-
-
-def make_server(folder: Path) -> Server:
-    """A running cluster of the newest installed major."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
-    if not found:
-        pytest.skip("found no server below /usr/lib/postgresql")
-    server = Server(folder=folder, binaries=found[-1])
-    server.run("initdb", "-D", "data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
-    (folder / "data" / "postgresql.auto.conf").write_text(CONFIGURATION)
-    server.start()
-    return server
+        return self.cluster.url(database).reveal()
 
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
     """One cluster for all tests, with an empty shop and one of 400 orders to copy from."""
-    folder = Path(tempfile.mkdtemp(prefix="shop-"))
-    server = make_server(folder)
+    with servers.server_directory() as folder:
+        server = Server(cluster=servers.make_server(folder, servers.majors_at_hand()[-1], SETTINGS))
+        try:
+            _make_shops(server)
+            yield server
+        finally:
+            cluster.remove_cluster(server.cluster)
+
+
+def _make_shops(server: Server) -> None:
     with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {TEMPLATE}".encode())
         with psycopg.connect(server.url(TEMPLATE), autocommit=True) as empty:
@@ -79,9 +64,6 @@ def server() -> Iterator[Server]:
         connection.execute(f"CREATE DATABASE {SOLD} TEMPLATE {TEMPLATE}".encode())
         with psycopg.connect(server.url(SOLD)) as sold:
             fill(sold, orders=ORDERS)
-    yield server
-    server.stop()
-    shutil.rmtree(folder)
 
 
 @pytest.fixture

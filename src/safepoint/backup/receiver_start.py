@@ -49,6 +49,8 @@ def starting_point(
         session.drop_slot(slot)
         found = None
     found = found or _made_slot(session, slot)
+    # Again, now that the slot is there: it reserves WAL from a checkpoint that may be younger than the first answer.
+    identity = session.identify_system()
     size = segment_size(session)
     pieces = repository.wal_pieces(identity.system_identifier)
     own_history = session.fetch_history(identity.timeline)

@@ -122,7 +122,8 @@ class WalShipper:
 
         They go in turns as one and as two bytes, so that the newest mark is never deleted before its successor is in.
         """
-        tail = self._tail or self._stored_tail()
+        # After a reconnect bytes before `durable` come again: until then the last ones taken are not those before it.
+        tail = self._tail if self.position == self.durable else self._stored_tail()
         if len(tail) < _MARK_BYTES:
             return
         earlier = self._only_newest([piece for piece in self._stored_ranges() if _is_mark(piece, self.durable)])
@@ -148,10 +149,8 @@ class WalShipper:
         return datetime.min.replace(tzinfo=UTC) if mark is None else mark.clock
 
     def _stored_tail(self) -> bytes:
-        pieces = self.repository.wal_pieces(self.stream.cluster)
-        last = [piece for piece in pieces if piece.timeline == self.stream.timeline and piece.end == self.durable]
-        self._tail = self.repository.read_wal(self.stream.cluster, last[0])[-_MARK_BYTES:] if last else b""
-        return self._tail
+        last = [piece for piece in self._stored_pieces() if piece.end == self.durable]
+        return self.repository.read_wal(self.stream.cluster, last[0])[-_MARK_BYTES:] if last else b""
 
     def _put_range(self, start: Lsn, data: bytes, mark: Mark | None) -> None:
         self._may_have_ranges = True

@@ -13,7 +13,7 @@ from typer.main import get_command
 from safepoint import __version__
 from safepoint.cli.options import EXIT_STATUS
 
-COMMANDS = ("init", "status", "backup", "backups", "verify", "restore", "wal", "migrate")
+COMMANDS = ("init", "status", "backup", "backups", "verify", "restore", "wal", "migrate", "repository")
 """Each is the `app` of the module of its name in `safepoint.cli.commands`."""
 
 

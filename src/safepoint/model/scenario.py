@@ -30,8 +30,8 @@ class ScenarioMeasurement:
     """One recovery as it happened.
 
     `rto` runs from `failed_at` to the first write that was acknowledged afterwards, `rpo` from the oldest
-    acknowledged write that is gone to the last instant at which one could be acknowledged (zero when none is gone). `lost_commits` of `acknowledged_commits` are
-    gone. None stands for what could not be measured.
+    acknowledged write that is gone to the last instant at which one could be acknowledged (zero when none is gone).
+    `lost_commits` of `acknowledged_commits` are gone. None stands for what could not be measured.
     """
 
     contract: ScenarioContract

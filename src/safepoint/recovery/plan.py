@@ -24,7 +24,7 @@ from safepoint.recovery.configuration import configure, end_recovery_settings
 from safepoint.recovery.directory import RestoreDirectory
 from safepoint.recovery.files import write_files
 from safepoint.recovery.proofs import Outcome, Proof, Question, prove_files, prove_server, require_passed
-from safepoint.recovery.replay import ensure_running, promote_copy, recover, stopped_on_failure, url_of
+from safepoint.recovery.replay import ensure_replayed, ensure_running, promote_copy, recover, stopped_on_failure, url_of
 from safepoint.recovery.staging import stage_wal
 from safepoint.recovery.targets import PinnedRecovery, pinned_from_json, pinned_to_json
 from safepoint.repository import Repository
@@ -249,10 +249,10 @@ def _recover(restore: _Restore, context: Context) -> JsonObject:
 
 
 def _prove_server(restore: _Restore, context: Context) -> JsonObject:
-    del context
     cluster = restore.cluster
+    replayed = Lsn.parse(str(context.outcomes["recover"]["replayed"]))
     with stopped_on_failure(cluster):
-        ensure_running(cluster)
+        ensure_replayed(cluster, restore.pinned, replayed)
         proofs = prove_server(cluster, restore.questions)
         require_passed(proofs)
     return {"proofs": [proof.to_json() for proof in proofs]}

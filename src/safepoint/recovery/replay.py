@@ -120,6 +120,15 @@ def ensure_running(cluster: Cluster) -> None:
         start(cluster, timeout=_START_SECONDS)
 
 
+def ensure_replayed(cluster: Cluster, pinned: PinnedRecovery, lsn: Lsn) -> None:
+    """The server runs and holds what recovery had reached: one started anew replays first. RC003 when it does not."""
+    ensure_running(cluster)
+    with connect(url_of(cluster)) as connection:
+        row = connection.execute("SELECT pg_is_in_recovery()").fetchone()
+        if row is not None and row[0]:
+            _wait(cluster, connection, pinned, lsn, lambda _: None)
+
+
 def _recover_once(
     cluster: Cluster, pinned: PinnedRecovery, end_of_wal: Lsn, tell: Callable[[Lsn], None]
 ) -> Replayed | None:

@@ -60,7 +60,7 @@ def _read_description(store: Store) -> keys.Description:
         return keys.description_from_bytes(store.get(keys.DESCRIPTION_NAME))
     except NotFound:
         raise errors.RP001.error(
-            f"found no {keys.DESCRIPTION_NAME} in {store!r}, expected a repository",
+            f"found no {keys.DESCRIPTION_NAME} in {store}, expected a repository",
             hints=[
                 errors.ask("is the URL right, and is the disk mounted?"),
                 errors.run("make one: `safepoint repository init`"),

@@ -62,6 +62,9 @@ class FolderStore:
     def __repr__(self) -> str:
         return f"FolderStore({str(self._root)!r})"
 
+    def __str__(self) -> str:
+        return f"file:{self._root}"
+
     def put_if_absent(self, name: str, data: bytes, *, durable: bool = True) -> bool:
         """As the port says. Two syncs for a durable put into a known directory."""
         target = self._root / check_name(name)

@@ -18,6 +18,9 @@ class MemoryStore:
     def __repr__(self) -> str:
         return f"MemoryStore({len(self._objects)} objects)"
 
+    def __str__(self) -> str:
+        return "memory:"
+
     def put_if_absent(self, name: str, data: bytes, *, durable: bool = True) -> bool:
         """As the port says."""
         del durable

@@ -18,10 +18,8 @@ from safepoint.platforms.self_managed import Ability, abilities_of
 from safepoint.postgres.connect import connect, replication_connection
 from safepoint.postgres.facts import ServerFacts, fetch_server_facts
 from safepoint.postgres.url import DatabaseUrl
-from safepoint.repository import create_repository, open_repository
 from safepoint.steps.execute import Action, Context
 from safepoint.steps.plan import Plan, Step
-from safepoint.stores import open_store
 from safepoint.strategy import (
     FILE_NAME,
     FoundMigrations,
@@ -32,6 +30,7 @@ from safepoint.strategy import (
     resolve,
 )
 from safepoint.strategy.kinds import located
+from safepoint.workflows.repositories import make_or_open
 
 _LOCAL_HOSTS = {None, "localhost", "127.0.0.1", "::1"}
 
@@ -132,7 +131,11 @@ def _require_absent(path: Path) -> None:
     if os.path.lexists(path):
         raise errors.CF005.error(
             f"found {path}, expected no strategy file there",
-            hints=[errors.ask("is this database's strategy stated already?"), errors.run("see it: `safepoint status`")],
+            hints=[
+                errors.ask("is this database's strategy stated already?"),
+                errors.run("see it: `safepoint status`"),
+                errors.run("for a repository added to the file later: `safepoint repository init`"),
+            ],
         )
 
 
@@ -247,16 +250,8 @@ def _warnings(wishes: Wishes, found: Findings) -> list[str]:
 
 
 def _create_repository(url: str, key: str, wishes: Wishes, environment: Mapping[str, str]) -> JsonObject:
-    store = open_store(url)
     passphrase = None if key == "none" else resolve(key, base=wishes.directory, environment=environment).secret
-    try:
-        repository = create_repository(store, passphrase)
-    except SafepointError as error:
-        if error.spec is not errors.RP002:
-            raise
-        repository = open_repository(store, passphrase)
-        return {"repository": repository.id, "is_new": False}
-    return {"repository": repository.id, "is_new": True}
+    return make_or_open(url, passphrase)
 
 
 def _write_strategy(step: Step, _context: Context) -> JsonObject:

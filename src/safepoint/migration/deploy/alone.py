@@ -25,6 +25,7 @@ from safepoint.migration.deploy.deployment import Deployment
 from safepoint.migration.deploy.failures import (
     Failure,
     connection_lost,
+    kept_of,
     locked_out,
     statement_failed,
     unknown_outcome,
@@ -126,7 +127,7 @@ def _settle_failure(task: UnitTask, deployment: Deployment, failure: Failure, pa
         # The catalog has to be asked before it is repeated: that is how the next run begins.
         raise connection_lost(task, failure.error)
     if not is_retryable(failure.error):
-        raise statement_failed(task, failure, kept=_kept(task))
+        raise statement_failed(task, failure, kept=kept_of(task))
     if not patience.allows_another():
         raise locked_out(task, failure, patience)
 
@@ -181,11 +182,3 @@ def _ready(task: UnitTask, deployment: Deployment) -> psycopg.Connection[Any]:
 def _statement(task: UnitTask) -> Statement:
     (statement,) = task.unit.statements
     return statement
-
-
-def _kept(task: UnitTask) -> str:
-    return (
-        "no invalid index was left"
-        if _statement(task).index is not None
-        else "the statement stands alone: what it did before it failed stays"
-    )

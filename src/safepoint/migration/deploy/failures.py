@@ -13,6 +13,7 @@ from safepoint.migration.deploy.attempts import Patience
 from safepoint.migration.deploy.blockers import Blocker
 from safepoint.migration.deploy.task import UnitTask
 from safepoint.migration.sources.prisma import SCRIPT
+from safepoint.migration.units import UnitKind
 from safepoint.model.measures import format_duration
 from safepoint.postgres.parse import Statement
 
@@ -78,7 +79,7 @@ def locked_out(
     return errors.MG005.error(
         f"found {where} blocked by {names} through {max(1, patience.attempts)} attempts in "
         f"{format_duration(patience.spent)}, expected its locks within {format_duration(patience.locks.total)}",
-        changed=_changed(task, None),
+        changed=_changed(task, kept_of(task)),
         hints=hints,
     )
 
@@ -106,6 +107,16 @@ def connection_lost(task: UnitTask, error: psycopg.Error) -> errors.SafepointErr
         changed="whether that unit is committed stands in the journal; the next run reads it first",
         hints=[errors.run("once the server answers again: `safepoint migrate deploy` goes on")],
     )
+
+
+def kept_of(task: UnitTask) -> str | None:
+    """What a statement that stands alone may leave behind when it does not go through; None for a transaction."""
+    if task.unit.kind is UnitKind.TRANSACTION:
+        return None
+    (statement,) = task.unit.statements
+    if statement.index is not None:
+        return "no invalid index was left"
+    return "the statement stands alone: what it did before it ended stays"
 
 
 def place_of(task: UnitTask, failure: Failure) -> str:

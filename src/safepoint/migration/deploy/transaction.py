@@ -59,7 +59,6 @@ def _attempt(
     try:
         connection = deployment.worker.ready(task.unit.migration, task.locks.timeout_ms)
         with prisma_lock(connection, patience):
-            require_still_pending(connection, task)
             every = task.locks.timeout.total_seconds() / 5
             with Watch(deployment.control, connection, every=every) as watch:
                 return _send(task, connection, deployment, _outcome(patience, waited_for), watch)
@@ -72,20 +71,22 @@ def _send(
 ) -> Failure | None:
     """None when the unit is committed; rolled back otherwise, or the session is lost."""
     at: Statement | None = None
+    stage = "preparation"
     began = time.monotonic()
     try:
+        require_still_pending(connection, task)
         apply_prelude(connection, task.unit.prelude, task.locks.timeout_ms)
         connection.execute(task.unit.begin.encode())
         for at in task.unit.statements:
             limit_transaction(connection, _left_to_wait(task, watch))
             connection.execute(at.text.encode())
-        at = None
+        at, stage = None, "COMMIT"
         limit_transaction(connection, _left_to_wait(task, watch))
         keep_books(connection, task, deployment.journal, outcome, time.monotonic() - began)
         connection.execute("COMMIT")
     except psycopg.Error as error:
         _roll_back(connection)
-        return Failure(error=error, statement=at, blockers=watch.blockers)
+        return Failure(error=error, statement=at, stage=stage, blockers=watch.blockers)
     except BaseException:
         _roll_back(connection)
         raise
