@@ -15,6 +15,9 @@ from safepoint.postgres.binaries import find_binaries
 from safepoint.postgres.cluster import adopt_cluster, is_running, remove_cluster
 from safepoint.postgres.connect import connect
 from safepoint.postgres.url import DatabaseUrl
+from safepoint.recovery.directory import MARKER
+from safepoint.steps.execute import Silence
+from safepoint.workflows.restore import prepare_restore, source_at
 from shell import fingerprint, interrupted, wait_for_line
 
 pytestmark = pytest.mark.pg("17")
@@ -126,6 +129,24 @@ def test_restore_without_a_strategy_file(project: Project, server_root: Path) ->
         assert said.json["evidence"] == "recorded"
         assert orders_in(DatabaseUrl.parse(said.json["url"])) == 100
         assert project.shell.safepoint("backups", "--json").json["backups"][0]["proof"] == "queried"
+
+
+def test_restore_killed_before_its_report_is_reported_by_the_same_command(
+    project: Project, server_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The copy was handed over and nobody was told: the same command tells, and records the proof."""
+    monkeypatch.setenv("SAFEPOINT_STATE", project.shell.environment["SAFEPOINT_STATE"])
+    with gone_afterwards(server_root / "copy") as copy:
+        url = f"file:{project.repository}"
+        prepare_restore(source_at(url, "none", None), to="latest", into=copy).execute(Silence())
+        assert not (copy / MARKER).exists()
+
+        said = project.shell.safepoint(
+            "restore", "--repository", url, "--key", "none", "--to", "latest", "--into", str(copy), "--json"
+        )
+
+        assert said.json["evidence"] == "recorded"
+        assert orders_in(DatabaseUrl.parse(said.json["url"])) == 100
 
 
 def test_restore_to_an_instant_in_text(own: Project) -> None:

@@ -125,6 +125,15 @@ def test_books_are_kept_whatever_encoding_the_file_speaks(database: DatabaseUrl,
     assert ledger(database) == [("1_日本", True)]
 
 
+def test_a_blank_reason_opens_no_gate(database: DatabaseUrl, tmp_path: Path) -> None:
+    """`--without-backup "$REASON"` with nothing in the variable is no decision to go without."""
+    folder = folder_of(tmp_path, {"1": "CREATE TABLE a (i int);"})
+    for blank in ("", " \n"):
+        refusal = refused(lambda blank=blank: deploy(database, folder, settings=DeploySettings(without_backup=blank)))
+        assert refusal.spec.code == "MG007"
+    assert ask(database, "SELECT to_regclass('a')") == [(None,)]
+
+
 def test_a_schema_may_have_a_per_cent_sign(database: DatabaseUrl, tmp_path: Path) -> None:
     """Names are PostgreSQL's to judge."""
     deploy(database, folder_of(tmp_path, {"1": "CREATE TABLE a (i int);"}), schema="100%s")

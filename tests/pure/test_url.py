@@ -172,3 +172,38 @@ def test_what_cannot_be_understood_is_refused_without_secrets(text: str, named: 
     assert "secret" not in error.message
     assert error.hints
     assert error.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "postgresql://shop:s3cr3t@hunter2@db:5432/shop",
+        "postgresql://shop:s3cr3t/hunter2@db:5432/shop",
+        "postgresql://shop:hunter2@s3cr3t/x@db:5432/shop",
+        "postgresql://shop:hu@nter?s3cr3t&x=1@db:5432/shop",
+        "postgresql://shop:12/hunter?s3cr3t@db:5432/shop",
+        "postgresql://shop:s3cr3t",
+        "postgresql://shop:pw@db:1@s3cr3t/shop",
+    ],
+)
+def test_a_password_that_is_not_encoded_is_never_taken_for_something_printable(text: str) -> None:
+    """Where a password may have ended too early nothing of the URL is quoted, and it is refused."""
+    with pytest.raises(SafepointError) as caught:
+        DatabaseUrl.parse(text)
+    said = str(caught.value) + " ".join(hint.text for hint in caught.value.hints)
+    assert caught.value.spec.code == "PG006"
+    assert not [word for word in ("s3cr3t", "hunter", "nter") if word in said]
+
+
+@pytest.mark.parametrize(
+    ("text", "host"),
+    [
+        ("postgresql://shop:p%40ss%2Fw@db/shop", "db"),
+        ("postgresql://db/shop?user=me@server&password=x", "db"),
+        ("postgresql://shop@/shop?host=/run/postgresql&application_name=x", "/run/postgresql"),
+        ("postgresql://shop:pw@a:1,b:2/shop", "a,b"),
+    ],
+)
+def test_an_at_sign_where_one_can_stand_is_taken_as_it_is(text: str, host: str) -> None:
+    """Encoded ones, one before the host, and those of parameters that libpq knows."""
+    assert DatabaseUrl.parse(text).host == host

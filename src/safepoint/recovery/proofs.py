@@ -68,7 +68,10 @@ def prove_files(cluster: Cluster) -> Proof:
 
 
 def prove_server(cluster: Cluster, questions: Sequence[Question]) -> list[Proof]:
-    """Every database (but those that PostgreSQL itself calls invalid) lets us in, its indexes and heaps pass amcheck where that is installed, the questions answer."""
+    """Every database lets us in, its indexes and heaps pass amcheck where that is installed, the questions answer.
+
+    Databases that PostgreSQL itself calls invalid are left out.
+    """
     databases = _databases(cluster)
     return [
         *(_prove_connection(cluster, database) for database in databases),

@@ -26,7 +26,7 @@ from safepoint.recovery.proofs import Outcome, Proof, Question
 from safepoint.recovery.targets import choose, parse_target
 from safepoint.repository import Repository, open_repository
 from safepoint.steps.execute import Observer, Run, execute
-from safepoint.steps.journal import open_file_journal
+from safepoint.steps.journal import open_file_journal, read_file_journal
 from safepoint.steps.plan import Plan
 from safepoint.stores import open_store
 from safepoint.strategy import resolve
@@ -79,17 +79,17 @@ class Restore:
         the journal cannot be written.
         """
         path = _journal_path(self.plan)
-        if not self._is_under_way():
+        if not self._is_under_way(path):
             path.unlink(missing_ok=True)
         with open_file_journal(path, self.plan) as journal, restore_actions(self.source.repository) as actions:
-            run = execute(self.plan, actions=actions, journal=journal, observer=observer)
-        path.unlink(missing_ok=True)
-        return run
+            return execute(self.plan, actions=actions, journal=journal, observer=observer)
 
-    def _is_under_way(self) -> bool:
-        """Whether the directory holds this very plan, unfinished; a journal without it speaks of a lost directory."""
+    def _is_under_way(self, journal: Path) -> bool:
+        """Whether the directory holds this very plan, not concluded; a journal alone speaks of a lost directory."""
         try:
             marker: Any = json.loads((self.into / MARKER).read_text())
+        except FileNotFoundError:
+            return (self.into / "PG_VERSION").exists() and _has_begun_to_finish(journal)
         except (OSError, ValueError):
             return False
         return isinstance(marker, dict) and cast("dict[str, Any]", marker).get("plan") == self.plan.id
@@ -129,7 +129,7 @@ def prepare_restore(
 
 
 def conclude(restore: Restore, run: Run) -> Restored:
-    """What came of it, and the record of it in the repository."""
+    """What came of it, and the record of it in the repository; only then is the restore no longer under way."""
     proofs = proofs_of(run.outcomes)
     finish, recover = run.outcomes["finish"], run.outcomes["recover"]
     asked = [proof for proof in proofs if proof.name.startswith("query")]
@@ -142,7 +142,8 @@ def conclude(restore: Restore, run: Run) -> Restored:
         "seconds": dict(run.seconds),
         "proofs": [proof.to_json() for proof in proofs],
     }
-    return Restored(
+    evidence = _record(restore.source.repository, record)
+    restored = Restored(
         backup=restore.backup,
         target=restore.target,
         replayed=str(recover["replayed"]),
@@ -151,8 +152,19 @@ def conclude(restore: Restore, run: Run) -> Restored:
         url=_url_of(DatabaseUrl.parse(str(finish["url"])), restore.source.database),
         proofs=proofs,
         seconds=run.seconds,
-        evidence=_record(restore.source.repository, record),
+        evidence=evidence,
     )
+    _journal_path(restore.plan).unlink(missing_ok=True)
+    return restored
+
+
+def _has_begun_to_finish(journal: Path) -> bool:
+    """Killed between the last proof and its report, a restore has taken its marker away already."""
+    try:
+        _, entries = read_file_journal(journal)
+    except FileNotFoundError:
+        return False
+    return any(entry.step == "finish" for entry in entries)
 
 
 def _journal_path(plan: Plan) -> Path:

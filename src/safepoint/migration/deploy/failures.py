@@ -103,7 +103,7 @@ def unknown_outcome(task: UnitTask, number: int) -> errors.SafepointError:
 def connection_lost(task: UnitTask, error: psycopg.Error) -> errors.SafepointError:
     """PG004: the session ended and nothing could settle the unit."""
     return errors.PG004.error(
-        f"found the connection lost in {task.title} ({str(error).strip()}), expected it to last",
+        f"found the connection lost in {task.title} ({one_line(str(error))}), expected it to last",
         changed="whether that unit is committed stands in the journal; the next run reads it first",
         hints=[errors.run("once the server answers again: `safepoint migrate deploy` goes on")],
     )

@@ -37,7 +37,15 @@ _CANNOT_NAME = (
 
 
 def gate_step(settings: DeploySettings, position: int) -> Step:
-    """The gate as a step. `position` is the journal's: a plan made after anything was recorded is another plan."""
+    """The gate as a step. `position` is the journal's: a plan made after anything was recorded is another plan.
+
+    MG007 for a blank reason: that is a variable nobody set, and no decision.
+    """
+    if settings.without_backup is not None and not settings.without_backup.strip():
+        raise errors.MG007.error(
+            "found a blank reason for going without a backup, expected words that the journal can keep",
+            hints=[errors.ask("is the variable set that was to hold the reason?")],
+        )
     demand = settings.safety
     arguments: JsonObject = {
         "proof": demand.proof.value,

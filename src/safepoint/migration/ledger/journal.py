@@ -18,7 +18,7 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from safepoint import errors
-from safepoint.migration.answers import COMMITTED_STAYS, is_ending, refusal
+from safepoint.migration.answers import COMMITTED_STAYS, is_ending, one_line, refusal
 from safepoint.model.lsn import Lsn
 from safepoint.steps.journal import Entry, Event
 from safepoint.steps.plan import Plan, Step, plan_to_json
@@ -198,7 +198,7 @@ class DatabaseJournal:
             if not is_ending(error):
                 raise refusal(error, "keep the journal", changed=COMMITTED_STAYS) from error
             raise errors.PG004.error(
-                f"found the control connection lost ({error}), expected to keep the journal through it",
+                f"found the control connection lost ({one_line(str(error))}), expected to keep the journal through it",
                 changed="units that finished stay; the one in flight is settled by the next run",
                 hints=[errors.run("once the server answers again: `safepoint migrate deploy` resumes")],
             ) from error
