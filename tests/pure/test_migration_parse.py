@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from safepoint.errors import Misconfigured
@@ -175,3 +177,12 @@ def test_what_is_not_text_is_refused_with_its_line(content: bytes, found: str) -
     """A parser of C strings would silently stop at a zero byte."""
     with pytest.raises(Misconfigured, match=f"MG009: found {found}"):
         decode(content)
+
+
+def test_a_long_script_is_read_in_time_that_grows_with_its_length() -> None:
+    """50,000 statements: seconds, where counting every line from the beginning takes a minute and more."""
+    text = "INSERT INTO a VALUES (1, 'some words');\n" * 50_000
+    began = time.monotonic()
+    last = split(text)[-1]
+    assert (last.line, last.column) == (50_000, 1)
+    assert time.monotonic() - began < 10

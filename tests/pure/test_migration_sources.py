@@ -58,3 +58,11 @@ def test_a_missing_folder_asks_for_the_projects_root(tmp_path: Path) -> None:
     """It may be named in the strategy file."""
     with pytest.raises(Misconfigured, match="MG008: found no folder"):
         read_folder(tmp_path / "nowhere")
+
+
+def test_a_name_that_no_ledger_can_hold_is_refused(tmp_path: Path) -> None:
+    """A name is bytes to the file system and UTF-8 to the ledger."""
+    folder = folder_of(tmp_path, {"1": ""})
+    (folder / "b\udcff").mkdir()
+    with pytest.raises(Misconfigured, match=r"MG008: found the directory b'b\\xff'"):
+        read_folder(folder)

@@ -151,16 +151,55 @@ def test_a_torn_last_line_is_dropped(tmp_path: Path) -> None:
     assert [entry.event for entry in read_file_journal(path)[1]] == [Event.STARTED, Event.FINISHED]
 
 
-def test_a_damaged_line_is_refused(tmp_path: Path) -> None:
-    """A line in the middle that is no entry is damage, never skipped."""
+@pytest.mark.parametrize("line", [b"nonsense\n", b"{}\n", b"[]\n", b'{"step": "find", "event": "slept"}\n'])
+def test_a_damaged_line_is_refused(tmp_path: Path, line: bytes) -> None:
+    """A line that is no entry is damage, never skipped."""
     plan, path = plan_of("find"), tmp_path / "journal"
     with open_file_journal(path, plan):
         pass
     with path.open("ab") as file:
-        file.write(b"nonsense\n")
+        file.write(line)
 
     with pytest.raises(SafepointError, match="SP003"), open_file_journal(path, plan):
         pass
+
+
+def test_a_first_line_that_is_no_plan_is_refused(tmp_path: Path) -> None:
+    """JSON alone makes no journal."""
+    path = tmp_path / "journal"
+    path.write_text('{"plan": {"verb": "restore"}}\n')
+
+    with pytest.raises(SafepointError, match="SP003"), open_file_journal(path, plan_of("find")):
+        pass
+
+
+def test_a_journal_that_cannot_be_written_is_told_as_such(tmp_path: Path) -> None:
+    """A file where the folder should be is the user's to mend, not a bug."""
+    (tmp_path / "journals").write_text("")
+
+    with pytest.raises(SafepointError, match="CF007"), open_file_journal(tmp_path / "journals" / "a", plan_of("find")):
+        pass
+
+
+class FailsToRecordFailures(MemoryJournal):
+    """A journal on a disk that is full by the time something fails."""
+
+    def record(self, entry: Entry) -> None:
+        if entry.event is Event.FAILED:
+            raise OSError("no space left on device")
+        super().record(entry)
+
+
+def test_what_went_wrong_first_is_what_is_raised() -> None:
+    """A journal that does not take the failure must not hide it."""
+
+    def fail(_step: Step, _context: Context) -> JsonObject:
+        raise ValueError("the disk is full")
+
+    with pytest.raises(ValueError, match="the disk is full") as caught:
+        execute(plan_of("find"), actions={"find": fail}, journal=FailsToRecordFailures())
+
+    assert caught.value.__notes__ == ["and the journal did not take it: no space left on device"]
 
 
 def test_a_journal_serves_one_plan(tmp_path: Path) -> None:

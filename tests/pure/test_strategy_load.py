@@ -471,3 +471,9 @@ def test_durations_are_written_as_they_are_read(duration: timedelta) -> None:
     """duration_text and parse_duration are inverse, to the millisecond."""
     whole = duration - duration % timedelta(milliseconds=1)
     assert parse_duration(duration_text(whole)) == whole
+
+
+def test_a_file_without_an_end_is_refused() -> None:
+    """A device is no strategy, and is not read until the memory is full."""
+    with pytest.raises(errors.Misconfigured, match="CF001: zero:1:1: found more than"):
+        load_strategy(Path("/dev/zero"))

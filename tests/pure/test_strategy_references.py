@@ -224,3 +224,17 @@ def test_dotenv_is_read_as_prisma_reads_it(line: str, value: str) -> None:
 def test_lines_that_set_nothing_are_passed_over() -> None:
     """Comments, blank lines, and what is no assignment."""
     assert parse_dotenv("# A=1\n\nnovalue\n=nothing\nB=2\n", {}) == {"B": "2"}
+
+
+def test_what_has_no_end_is_not_read_to_its_end(tmp_path: Path) -> None:
+    """A program that writes for ever and a device are refused at once, before they fill the memory."""
+    began = time.monotonic()
+    assert "no end to the output" in must_fail("cmd:yes", tmp_path)
+    assert "more than 1048576 bytes" in must_fail("file:/dev/zero", tmp_path)
+    assert time.monotonic() - began < 5
+
+
+def test_a_dotenv_file_with_a_byte_order_mark(tmp_path: Path) -> None:
+    """Prisma's reader takes it for white space."""
+    private(tmp_path / ".env", b"\xef\xbb\xbfKEY=s3cr3t\r\n")
+    assert fetch("env:KEY", tmp_path).reveal() == SECRET

@@ -134,7 +134,7 @@ def _carry_out(
             seconds=time.monotonic() - began,
             outcome=_fault(error),
         )
-        journal.record(failed)
+        _record_failure(journal, failed, error)
         observer.step_ended(step, failed)
         raise
     entry = Entry(
@@ -146,6 +146,14 @@ def _carry_out(
     )
     journal.record(entry)
     return entry
+
+
+def _record_failure(journal: Journal, failed: Entry, error: BaseException) -> None:
+    """Journals the failure where that is possible; what went wrong first is what is raised."""
+    try:
+        journal.record(failed)
+    except Exception as second:  # noqa: BLE001 - the full disk that ended the action may end this, too
+        error.add_note(f"and the journal did not take it: {second}")
 
 
 def _reporter(step: Step, observer: Observer) -> Callable[[Progress], None]:

@@ -96,10 +96,10 @@ class FileJournal:
 def open_file_journal(path: Path, plan: Plan) -> Generator[FileJournal]:
     """The journal of `plan` at `path`, made if absent, held alone until the context ends.
 
-    Raises SP002 when another process holds it, SP003 when it cannot be read, SP004 when it is another plan's.
+    Raises SP002 when another process holds it, SP003 when it cannot be read, SP004 when it is another plan's, CF007
+    when it cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = _open(path)
     try:
         _lock(descriptor, path)
         lines = _read_whole_lines(descriptor, path)
@@ -108,7 +108,7 @@ def open_file_journal(path: Path, plan: Plan) -> Generator[FileJournal]:
         else:
             _append(descriptor, {"plan": plan_to_json(plan)})
             _sync_directory(path.parent)
-        yield FileJournal(descriptor, [_entry_from_json(line) for line in lines[1:]])
+        yield FileJournal(descriptor, _entries_of(lines, path))
     finally:
         os.close(descriptor)
 
@@ -122,7 +122,7 @@ def read_file_journal(path: Path) -> tuple[Plan, tuple[Entry, ...]]:
         os.close(descriptor)
     if not lines:
         raise errors.SP003.error(f"found an empty journal at {path}, expected a plan on its first line")
-    return plan_from_json(lines[0]["plan"]), tuple(_entry_from_json(line) for line in lines[1:])
+    return _plan_of(lines[0], path), tuple(_entries_of(lines, path))
 
 
 def _lock(descriptor: int, path: Path) -> None:
@@ -153,23 +153,63 @@ def _parse_lines(content: bytes, path: Path) -> tuple[list[dict[str, Any]], int]
     try:
         return [json.loads(line) for line in whole.splitlines()], len(whole)
     except ValueError as error:
-        raise errors.SP003.error(
-            f"found a line in {path} that is no JSON, expected one entry a line: {error}",
-            hints=[errors.run(f"move it aside and start afresh: mv {path} {path}.damaged")],
-        ) from error
+        raise _unreadable(path, f"a line that is no JSON ({error})") from error
 
 
 def _require_same_plan(line: dict[str, Any], plan: Plan, path: Path) -> None:
-    found = plan_from_json(line["plan"])
+    found = _plan_of(line, path)
     if found.id != plan.id:
         raise errors.SP004.error(f"found plan {found.id} ({found.title}) in {path}, expected {plan.id} ({plan.title})")
 
 
+def _plan_of(line: dict[str, Any], path: Path) -> Plan:
+    try:
+        return plan_from_json(line["plan"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise _unreadable(path, f"no plan on its first line ({error!r})") from error
+
+
+def _entries_of(lines: list[dict[str, Any]], path: Path) -> list[Entry]:
+    try:
+        return [_entry_from_json(line) for line in lines[1:]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise _unreadable(path, f"a line that is no entry ({error!r})") from error
+
+
+def _unreadable(path: Path, found: str) -> errors.SafepointError:
+    return errors.SP003.error(
+        f"found {found} in {path}, expected a plan and then one entry a line",
+        hints=[errors.run(f"move it aside and start afresh: mv {path} {path}.damaged")],
+    )
+
+
+def _open(path: Path) -> int:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise _unwritable(error, str(path)) from error
+
+
 def _append(descriptor: int, value: JsonObject) -> None:
     line = (json.dumps(value, sort_keys=True) + "\n").encode()
-    while line:
-        line = line[os.write(descriptor, line) :]
-    os.fsync(descriptor)
+    try:
+        while line:
+            line = line[os.write(descriptor, line) :]
+        os.fsync(descriptor)
+    except OSError as error:
+        raise _unwritable(error, "the journal") from error
+
+
+def _unwritable(error: OSError, what: str) -> errors.SafepointError:
+    return errors.CF007.error(
+        f"found that {what} cannot be written ({(error.strerror or str(error)).lower()}), expected it to be",
+        changed="the steps that were reported as done are done; run the command again to go on",
+        hints=[
+            errors.ask("is the disk full?"),
+            errors.run("keep journals elsewhere: `export SAFEPOINT_STATE=DIR`"),
+        ],
+    )
 
 
 def _sync_directory(path: Path) -> None:

@@ -19,7 +19,10 @@ _PLACEHOLDER = re.compile(r"(?P<escape>\\)?\$\{(?P<name>\w*)\}", re.ASCII)
 
 def parse_dotenv(text: str, environment: Mapping[str, str]) -> dict[str, str]:
     """The variables that the file sets, `${NAME}` replaced from the environment, else the file, else by nothing."""
-    written = {match["name"]: _unquoted(match["value"].strip()) for match in _LINE.finditer(text.replace("\r\n", "\n"))}
+    written = {
+        match["name"]: _unquoted(match["value"].strip())
+        for match in _LINE.finditer(text.removeprefix("\ufeff").replace("\r\n", "\n"))
+    }
     return {name: _expanded(value, written, environment, frozenset()) for name, value in written.items()}
 
 

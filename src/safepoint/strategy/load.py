@@ -18,6 +18,7 @@ from safepoint.strategy.schema import validated
 from safepoint.strategy.values import Strategy
 
 FILE_NAME = "safepoint.toml"
+_LONGEST = 1 << 24
 
 _PLACE = re.compile(r" \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)$")
 _SAID_TWICE = ("Cannot overwrite a value", "Cannot declare ")
@@ -114,12 +115,15 @@ def _position(text: str, place: re.Match[str] | None) -> Position:
 
 def _read(path: Path) -> str:
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            content = file.read(_LONGEST + 1)
     except OSError as error:
         raise errors.CF002.error(
             f"found {(error.strerror or str(error)).lower()} at {path}, expected a readable file",
             hints=[errors.run('write one that fits your database: `safepoint init "$DATABASE_URL"`')],
         ) from error
+    if len(content) > _LONGEST:
+        raise errors.CF001.error(f"{path.name}:1:1: found more than {_LONGEST} bytes, expected a strategy")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

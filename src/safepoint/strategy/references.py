@@ -6,10 +6,12 @@ A fetched value is a Secret: it is never printed, logged or put into an error, a
 from __future__ import annotations
 
 import os
+import selectors
 import shlex
 import signal
 import stat
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,9 @@ from safepoint.strategy.values import Reference, ReferenceScheme, Strategy
 
 COMMAND_TIMEOUT = 30.0
 """Seconds that a cmd: reference may take, a person's touch on a hardware key included."""
+
+_LONGEST = 1 << 20
+"""Bytes: what is longer is no secret and no `.env`, but a device or a program without an end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +129,11 @@ def _from_file(reference: Reference, base: Path) -> Resolved:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text("utf-8")
+        with path.open("rb") as file:
+            content = file.read(_LONGEST + 1)
+        if len(content) <= _LONGEST:
+            return content.decode()
+        message = f"found more than {_LONGEST} bytes in {path}, expected one line of text"
     except OSError as error:
         message = f"found {(error.strerror or str(error)).lower()} at {path}, expected a readable file"
     except UnicodeDecodeError:  # its text would hold the secret's bytes
@@ -162,10 +171,13 @@ def _from_command(reference: Reference, base: Path, environment: Mapping[str, st
             stderr=subprocess.DEVNULL,
         ) as process:
             try:
-                output, _ = process.communicate(timeout=timeout)
+                output = _output_of(process, time.monotonic() + timeout)
             except subprocess.TimeoutExpired:
                 process.kill()
                 failure = f"no end of `{command}` within {timeout:g} seconds"
+            except _EndlessError:
+                process.kill()
+                failure = f"no end to the output of `{command}` after {_LONGEST} bytes"
     except (OSError, ValueError) as error:
         failure = f"that `{command}` cannot be run ({_why(error)})"
     else:
@@ -175,6 +187,28 @@ def _from_command(reference: Reference, base: Path, environment: Mapping[str, st
     return Resolved(
         secret=_one_line(_decoded(output, command), f"the output of `{command}`"), origin=f"command `{command}`"
     )
+
+
+class _EndlessError(Exception):
+    """More was written than a secret can be."""
+
+
+def _output_of(process: subprocess.Popen[bytes], deadline: float) -> bytes:
+    """All of it, once the process has ended; TimeoutExpired at the deadline (monotonic)."""
+    output = bytearray()
+    assert process.stdout is not None  # noqa: S101 - it was opened with a pipe
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        while True:
+            if not selector.select(max(0.0, deadline - time.monotonic())):
+                raise subprocess.TimeoutExpired(process.args, 0)
+            part = os.read(process.stdout.fileno(), _LONGEST)
+            if not part:
+                process.wait(max(0.0, deadline - time.monotonic()))
+                return bytes(output)
+            output += part
+            if len(output) > _LONGEST:
+                raise _EndlessError
 
 
 def _why(error: OSError | ValueError) -> str:

@@ -168,17 +168,7 @@ def _has_begun_to_finish(journal: Path) -> bool:
 
 
 def _journal_path(plan: Plan) -> Path:
-    """In a folder that exists and can be written."""
-    folder = state_directory() / "journals"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise errors.CF007.error(
-            f"found that {folder} cannot be made ({reason}), expected a folder for the journal of this restore",
-            hints=[errors.run("name one that this user may write: `export SAFEPOINT_STATE=DIR`")],
-        ) from error
-    return folder / f"{plan.id}.jsonl"
+    return state_directory() / "journals" / f"{plan.id}.jsonl"
 
 
 def _record(repository: Repository, record: dict[str, Json]) -> str:
