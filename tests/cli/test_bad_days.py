@@ -48,7 +48,7 @@ def mounted(place: Path, *options: str) -> Generator[None]:
     try:
         yield
     finally:
-        subprocess.run(["umount", str(place)], check=True)
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
 def test_no_binaries_of_that_major(project: Project, server_root: Path) -> None:
