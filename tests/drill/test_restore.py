@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -45,15 +45,21 @@ from safepoint.postgres.binaries import find_binaries
 from safepoint.postgres.cluster import Cluster, adopt_cluster, is_running, remove_cluster, start, stop
 from safepoint.postgres.connect import connect
 from safepoint.postgres.control import read_control
+from safepoint.recovery import replay
 from safepoint.recovery.directory import MARKER
 from safepoint.recovery.plan import proofs_of, restore_actions
 from safepoint.recovery.proofs import Outcome, Question
 from safepoint.repository import Repository
 from safepoint.steps.execute import Context, execute
 from safepoint.steps.journal import MemoryJournal, open_file_journal
-from safepoint.steps.plan import Step
+from safepoint.steps.plan import Plan, Step
 
-SETTINGS = {"track_commit_timestamp": "on", "synchronous_commit": "on"}
+SETTINGS = {
+    "track_commit_timestamp": "on",
+    "synchronous_commit": "on",
+    "archive_mode": "on",
+    "archive_command": "true",
+}
 WRITERS = 4
 EIGHTEEN = pytest.mark.pg("18")
 
@@ -257,6 +263,7 @@ def test_production_configuration_stands_aside(scene: Scene) -> None:
     with restored(scene.repository, scene.backup, into, "latest") as connection:
         row = connection.execute("SELECT current_setting('listen_addresses'), current_setting('restore_command')")
         assert row.fetchone() == ("", "sh safepoint.recovery/guard %f")
+        assert connection.execute("SHOW archive_mode").fetchone() == ("off",)
         connection.execute("SELECT pg_reload_conf()")
         assert (into / "production-config" / "postgresql.conf").exists()
         assert (into / "postgresql.auto.conf").read_text() == ""
@@ -434,6 +441,82 @@ def test_a_hole_in_the_wal_ends_what_can_be_restored(server_root: Path) -> None:
         assert str(pieces[1].start) in caught.value.message
     with restored(repository, backup, server_root / "before", str(before)) as connection:
         assert ids(connection) == set()
+
+
+def carry_out_with(plan: Plan, repository: Repository, after: str, damage: Callable[[], object]) -> None:
+    """The restore done, with something that happens to its directory after a step."""
+    with restore_actions(repository) as actions:
+
+        def run(step: Step, context: Context) -> JsonObject:
+            outcome = actions[after](step, context)
+            damage()
+            return outcome
+
+        execute(plan, actions={**actions, after: run}, journal=MemoryJournal())
+
+
+def flip(path: Path, at: int) -> None:
+    """One bit of a file is another."""
+    with path.open("r+b") as file:
+        file.seek(at)
+        byte = file.read(1)
+        file.seek(at)
+        file.write(bytes([byte[0] ^ 1]))
+
+
+@EIGHTEEN
+def test_a_file_that_was_written_wrong_is_found_before_a_server_touches_it(scene: Scene) -> None:
+    """pg_verifybackup compares every file with what the server said of it."""
+    into = scene.root / "written-wrong"
+    plan = restore_plan(scene.repository, scene.backup, into, "latest")
+
+    with pytest.raises(errors.Damaged, match="pg_verifybackup failed") as caught:
+        carry_out_with(plan, scene.repository, "restore.write", lambda: flip(into / "base/1/1259", 5000))
+
+    assert caught.value.spec is errors.RC004
+    assert (into / MARKER).exists()
+    assert not (into / "postmaster.opts").exists()
+
+
+@EIGHTEEN
+def test_wal_that_does_not_replay_to_the_pinned_end_is_never_handed_over(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A record that is damaged looks like the end of WAL to PostgreSQL, and to nobody else."""
+    into = scene.root / "cut-short"
+    plan = restore_plan(scene.repository, scene.backup, into, "latest")
+    monkeypatch.setattr(replay, "SILENCE_SECONDS", 3.0)
+
+    def damage() -> None:
+        last = max(path for path in (into / "pg_wal").iterdir() if len(path.name) == 24)
+        flip(last, (scene.end - scene.end.segment_start(1 << 24)) // 2)
+
+    with pytest.raises(errors.Damaged) as caught:
+        carry_out_with(plan, scene.repository, "restore.stage-wal", damage)
+
+    assert caught.value.spec is errors.RC003
+    assert (into / MARKER).exists()
+    assert not is_running(adopt_cluster(into, find_binaries(18)))
+
+
+@EIGHTEEN
+def test_an_index_that_amcheck_finds_damaged_is_never_handed_over(server_root: Path) -> None:
+    """Where the extension is there, it is asked, and its word counts."""
+    repository = new_repository(server_root)
+    into = server_root / "damaged"
+    with servers.serving(server_root, 18) as primary, connect(primary.url()) as connection:
+        connection.execute("CREATE EXTENSION amcheck")
+        connection.execute("CREATE TABLE few AS SELECT g FROM generate_series(1, 1000) g")
+        connection.execute("CREATE INDEX few_g ON few (g)")
+        row = connection.execute("SELECT pg_relation_filepath('few_g')").fetchone()
+        assert row is not None
+        backup = take_backup(primary.url(), repository, database=DATABASE, tier="daily")
+    plan = restore_plan(repository, backup, into, "latest")
+
+    with pytest.raises(errors.Damaged, match="pg_amcheck of postgres failed") as caught:
+        carry_out_with(plan, repository, "restore.prove-files", lambda: flip(into / row[0], 8192 + 8000))
+
+    assert caught.value.spec is errors.RC004
 
 
 @EIGHTEEN

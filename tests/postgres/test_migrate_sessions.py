@@ -108,6 +108,28 @@ def wait_for_lock(url: DatabaseUrl, table: str) -> None:
         time.sleep(0.02)
 
 
+def test_a_commit_whose_answer_is_lost_is_found_done(server: Cluster, tmp_path: Path) -> None:
+    """A session ended while its COMMIT, done here, waits for a standby: the unit stands, and is not sent again."""
+    url = server.url()
+    ask(url, "ALTER ROLE postgres SET synchronous_commit = 'local'")
+    ask(url, "ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+    ask(url, "SELECT pg_reload_conf()")
+    deploy(url, folder_of(tmp_path, {"1": "CREATE TABLE a (i int);"}))
+    folder = folder_of(tmp_path, {"2": "SET LOCAL synchronous_commit = 'on'; INSERT INTO a VALUES (1);"})
+
+    def end_the_wait() -> None:
+        while not ask(url, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"):
+            time.sleep(0.02)
+
+    killer = threading.Thread(target=end_the_wait)
+    killer.start()
+    run = deploy(url, folder)
+    killer.join()
+    assert run.outcomes["2/1"]["attempts"] == 1
+    assert ask(url, "SELECT i FROM a") == [(1,)]
+    assert ledger(url) == [("1", True), ("2", True)]
+
+
 def test_timeouts_of_the_role_end_no_unit(shared_server: Cluster, database: DatabaseUrl, tmp_path: Path) -> None:
     """transaction_timeout, new in 17, is the role's as much as the older ones, and off for a migration."""
     with servers.temporary_role(shared_server, "hasty", "SUPERUSER LOGIN") as url:
