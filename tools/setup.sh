@@ -91,8 +91,8 @@ bring_up_to_date() {
   rm -f .venv/.runtime .venv/.dev
   touch .venv/.unfinished
   echo "installing $lock into .venv" >&2
-  .venv/bin/python -I -m pip install -q --require-hashes -r $lock
-  .venv/bin/python -I -m pip install -q --no-deps --no-build-isolation -e .
+  .venv/bin/python -I -m pip install -qq --require-hashes -r $lock
+  .venv/bin/python -I -m pip install -qq --no-deps --no-build-isolation -e .
   # The shop and the demo are run from the checkout.
   packages=$(.venv/bin/python -I -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
   echo "$PWD/examples/vivr" > "$packages/safepoint_examples.pth"

@@ -93,6 +93,10 @@ def _play(stage: Stage, *, orders: int, keep: bool) -> int:
     stage.report.write_text(report_to_html(report))
     (stage.root / "report.json").write_text(json.dumps(report_to_json(report), indent=2))
     _print_table(scenario_rows(report.scenarios))
+    print(
+        "\nData corruption gives up what was written after the mistake, on purpose: the shop goes back to the instant "
+        "before it.\nEvery figure is measured: from the shoppers' log of acknowledged commits, each looked for by key."
+    )
     print(f"\n{time.monotonic() - began:.0f} s in all. The report, with the timeline: {stage.report}")
     if keep:
         _say_how_to_look_around(story)
@@ -111,7 +115,9 @@ def _open(stage: Stage, orders: int) -> Story:
         "SAFEPOINT_STATE": str(stage.root / "state"),
         "PYTHONUNBUFFERED": "1",
     }
-    (stage.root / "key").write_text(environment["SAFEPOINT_KEY"])
+    key = stage.root / "key"
+    key.touch(mode=0o600)
+    key.write_text(environment["SAFEPOINT_KEY"])
     terminal = Terminal(stage.project, stage.root / "transcript.log", environment)
     return Story(
         stage=stage,

@@ -265,10 +265,10 @@ def _explained(error: errors.SafepointError, slot: str, needed: Lsn) -> errors.S
     if error.spec not in {errors.WL004, errors.PG010}:
         return error
     return errors.WL004.error(
-        f"found that the server no longer has WAL from {needed} on ({error.message}), expected it to",
+        f"found WAL from {needed} on gone from the server, expected slot {slot} to have kept it ({error.message})",
         changed="nothing was changed; WAL up to that position is in the repository",
         hints=[
             errors.ask(f"was the slot {slot} dropped, or did it exceed max_slot_wal_keep_size?"),
-            errors.run("accept the gap, go on from where the server is, and take a new backup at once"),
+            errors.run("go on with a gap: `safepoint wal stream --accept-gap`, and take a new backup at once"),
         ],
     )

@@ -69,7 +69,7 @@ def connection_error(url: DatabaseUrl, text: str) -> errors.SafepointError:
         f"{found}; expected a server at {_where(url)}",
         hints=[
             errors.ask("is the server running, and does a firewall or security group let this machine through?"),
-            errors.run(f"try it: `pg_isready -d '{url.redacted}'`"),
+            errors.run(f"try it: `pg_isready -h '{url.host or ''}' -p '{url.port or 5432}'`"),
         ],
     )
 
