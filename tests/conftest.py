@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+import object_servers
 import servers
+from object_servers import ObjectServer
 from programs import find_program, install_command
 from safepoint.postgres.cluster import Cluster
 from safepoint.postgres.url import DatabaseUrl
@@ -71,3 +73,25 @@ def database(shared_server: Cluster) -> Generator[DatabaseUrl]:
     """A fresh database on the shared server, dropped after the test."""
     with servers.fresh_database(shared_server) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Generator[ObjectServer]:
+    """A real server that speaks S3."""
+    require_server("weed")
+    with object_servers.seaweedfs() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def azure_server() -> Generator[ObjectServer]:
+    """An emulator of Azure Blob Storage."""
+    require_server("azurite-blob")
+    with object_servers.azurite() as server:
+        yield server
+
+
+def require_server(program: str) -> None:
+    """Skips with the command that installs the program, where it is not at hand."""
+    if object_servers.find_server(program) is None:
+        pytest.skip(f"{program} is not installed; enable with: {object_servers.INSTALLS[program]}")

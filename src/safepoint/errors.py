@@ -177,6 +177,10 @@ PG012 = _damaged("PG012", "the control file is damaged")
 ST001 = _unreachable("ST001", "the store cannot be reached or written")
 ST002 = _unreachable("ST002", "the store is full")
 ST003 = _misconfigured("ST003", "the store's URL cannot be used")
+ST004 = _misconfigured("ST004", "the store refuses the credentials, or they lack a right")
+ST005 = _refused("ST005", "an object is larger than the store takes")
+ST006 = Spec("ST006", Family.BUG, "a store was used on both sides of a fork")
+ST007 = _misconfigured("ST007", "the store cannot do what the repository needs")
 
 # Repository.
 RP001 = _misconfigured("RP001", "there is no repository at this place")

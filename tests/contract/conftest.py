@@ -1,23 +1,46 @@
-"""Every store that can run here, behind one fixture."""
+"""Every store that can run here, behind one fixture.
+
+`SAFEPOINT_TEST_STORES` may name more, as URLs with blanks between them; their credentials come from the environment,
+and each test leaves its objects below a prefix of its own: `SAFEPOINT_TEST_STORES="s3://bucket/tests" make test`.
+"""
 
 from __future__ import annotations
 
+import os
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from safepoint.stores import FolderStore, MemoryStore, Store
+import object_servers
+from object_servers import ObjectServer
+from safepoint.stores import FolderStore, MemoryStore, Meter, Store, open_store
 from safepoint.stores.faults import FaultyStore
+from safepoint.stores.metering import MeteredStore
+from safepoint.stores.retry import RetryingStore
 
-_STORES: dict[str, Callable[[Path], Store]] = {
+_LOCAL: dict[str, Callable[[Path], Store]] = {
     "folder": lambda path: FolderStore(path / "store"),
     "memory": lambda _: MemoryStore(),
-    "wrapped": lambda path: FaultyStore(FolderStore(path / "store")),
+    "wrapped": lambda path: RetryingStore(MeteredStore(FaultyStore(FolderStore(path / "store")), Meter())),
 }
+_SERVED = {"s3": ("weed", "s3_server"), "az": ("azurite-blob", "azure_server")}
+_AT_HAND = [kind for kind, (program, _) in _SERVED.items() if object_servers.find_server(program)]
+_NAMED = os.environ.get("SAFEPOINT_TEST_STORES", "").split()
 
 
-@pytest.fixture(params=sorted(_STORES))
+@pytest.fixture(params=[*sorted(_LOCAL), *_AT_HAND, *_NAMED])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     """An empty store of each kind."""
-    return _STORES[request.param](tmp_path)
+    kind = request.param
+    if kind in _LOCAL:
+        return _LOCAL[kind](tmp_path)
+    if kind in _NAMED:
+        url, question, options = kind.partition("?")
+        return open_store(f"{url.rstrip('/')}/{secrets.token_hex(8)}{question}{options}")
+    server: ObjectServer = request.getfixturevalue(_SERVED[kind][1])
+    monkeypatch: pytest.MonkeyPatch = request.getfixturevalue("monkeypatch")
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    return open_store(server.url(secrets.token_hex(8)))

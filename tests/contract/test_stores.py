@@ -14,6 +14,12 @@ from safepoint.stores import FolderStore, MemoryStore, NotFound, Store, open_sto
 _BAD_NAMES = ("", "/", "/a", "a/", "a//b", ".", "..", "../a", "a/../b", "a/.hidden", ".put-1", "a b", "a\0", "ä", "a\n")
 
 
+@pytest.mark.parametrize("server", ["s3_server", "azure_server"])
+def test_the_suite_runs_over_the_stores_of_this_server(server: str, request: pytest.FixtureRequest) -> None:
+    """Once here instead of in every test: which server is missing, and how to get it."""
+    assert request.getfixturevalue(server).address.startswith("http://127.0.0.1:")
+
+
 def test_an_object_reads_back_whole_and_in_ranges(store: Store) -> None:
     """What was put is got; a range ends where the object ends, and lies empty behind it."""
     assert store.put_if_absent("packs/ab/abc", b"0123456789") is True
@@ -161,7 +167,7 @@ def test_memory_is_a_store() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["", "  ", "file:", "file://", "s3://bucket/pg", "file://user:secret@host/pg", "memory:x", "C:\\pg"]
+    "url", ["", "  ", "file:", "file://", "ftp://bucket/pg", "file://user:secret@host/pg", "memory:x", "C:\\pg"]
 )
 def test_other_urls_are_refused_by_name(url: str) -> None:
     """What this version cannot store in is said at once, without repeating a password."""

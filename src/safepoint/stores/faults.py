@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from enum import Enum
 
 from safepoint import errors
-from safepoint.stores.port import NotFound, Store
+from safepoint.stores.port import Capabilities, NotFound, Store
 
 
 class Fault(Enum):
@@ -42,6 +42,14 @@ class FaultyStore:
         self._is_dead = False
         self._volatile: set[str] = set()
         self.calls: list[str] = []
+
+    def __str__(self) -> str:
+        return str(self._inner)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Those of the store under it."""
+        return self._inner.capabilities
 
     def put_if_absent(self, name: str, data: bytes, *, durable: bool = True) -> bool:
         """As the port says, or the fault."""

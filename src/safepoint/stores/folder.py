@@ -35,7 +35,7 @@ from safepoint.stores.files import (
     sync_directory,
     write_all,
 )
-from safepoint.stores.port import NotFound, check_name, check_prefix
+from safepoint.stores.port import Capabilities, NotFound, check_name, check_prefix
 
 _TEMPORARY_PREFIX = ".put-"
 _STALE_SECONDS = 3600
@@ -64,6 +64,11 @@ class FolderStore:
 
     def __str__(self) -> str:
         return f"file:{self._root}"
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """As the port says: link(2) is the condition."""
+        return Capabilities()
 
     def put_if_absent(self, name: str, data: bytes, *, durable: bool = True) -> bool:
         """As the port says. Two syncs for a durable put into a known directory."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 
-from safepoint.stores.port import NotFound, check_name, check_prefix
+from safepoint.stores.port import Capabilities, NotFound, check_name, check_prefix
 
 
 class MemoryStore:
@@ -20,6 +20,11 @@ class MemoryStore:
 
     def __str__(self) -> str:
         return "memory:"
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """As the port says."""
+        return Capabilities()
 
     def put_if_absent(self, name: str, data: bytes, *, durable: bool = True) -> bool:
         """As the port says."""

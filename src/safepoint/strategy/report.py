@@ -40,7 +40,6 @@ _UNUSED: tuple[tuple[str, ...], ...] = (
     ("migrate", "unrepresentable"),
     ("notify",),
 )
-_STORES_TO_COME = ("s3:", "gs:", "az:")
 _UNITS = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1))
 
 
@@ -91,10 +90,6 @@ def _unused_values(strategy: Strategy) -> Iterator[str]:
     for database in strategy.databases:
         if database.platform is not Platform.SELF_MANAGED:
             yield f'{dotted(("database", database.name))} with platform "{database.platform.value}"'
-    for repository in strategy.repositories:
-        if repository.url.is_literal and repository.url.target.startswith(_STORES_TO_COME):
-            scheme = repository.url.target.partition(":")[0]
-            yield f"{dotted(('repository', repository.name))} with a store of scheme {scheme}:"
     for tier in strategy.tiers:
         if tier.kind is not BackupKind.PHYSICAL:
             yield f'{dotted(("tier", tier.name))} with kind "{tier.kind.value}"'

@@ -30,7 +30,7 @@ from safepoint.strategy import (
     resolve,
 )
 from safepoint.strategy.kinds import located
-from safepoint.workflows.repositories import make_or_open
+from safepoint.workflows.repositories import make_or_open, store_warnings
 
 _LOCAL_HOSTS = {None, "localhost", "127.0.0.1", "::1"}
 
@@ -244,9 +244,10 @@ def _facts(found: Findings) -> list[tuple[str, str]]:
 
 def _warnings(wishes: Wishes, found: Findings) -> list[str]:
     cures = [f"{ability.feature} is closed; to open it: {ability.cure}" for ability in found.abilities if ability.cure]
+    store = store_warnings(located(wishes.repository, wishes.directory)) if wishes.repository else []
     key = [f"whoever loses the key {wishes.key} loses every backup: keep a copy of it elsewhere"]
     notes = list(found.prisma.notes) if found.prisma else []
-    return [*cures, *notes, *(key if wishes.repository and wishes.key != "none" else [])]
+    return [*cures, *notes, *store, *(key if wishes.repository and wishes.key != "none" else [])]
 
 
 def _create_repository(url: str, key: str, wishes: Wishes, environment: Mapping[str, str]) -> JsonObject:

@@ -13,9 +13,14 @@ from safepoint.steps.execute import Context, Observer, Run, execute
 from safepoint.steps.journal import MemoryJournal
 from safepoint.steps.plan import Plan, Step
 from safepoint.stores import open_store
+from safepoint.stores.probe import require_capabilities
 from safepoint.workflows.project import Project
 
 CREATE_ACTION = "repository.create"
+_ONE_WRITER = (
+    "this store has no conditional put: only one safepoint at a time may write to the repository, from one host; "
+    "nothing but care keeps a second one away, and two at once can replace each other's objects"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,18 +58,27 @@ def prepare_creation(project: Project, name: str | None) -> RepositoryCreation:
         title=f"make repository {repository.name}",
         steps=(step,),
         facts=(("url", url), ("key", key)),
-        warnings=() if repository.key is None else (warning,),
+        warnings=(*store_warnings(url), *(() if repository.key is None else (warning,))),
     )
     return RepositoryCreation(plan=plan, project=project, name=repository.name)
 
 
 def make_or_open(url: str, passphrase: Secret | None) -> JsonObject:
-    """A repository is at `url` and opens with the passphrase; RP003 when one is there that does not."""
+    """A repository is at `url` and opens with the passphrase; RP003 when one is there that does not.
+
+    RP002 when something is there that is none. ST007 when the store cannot do what a repository needs; one that is
+    there already is not asked, so that it opens with credentials that may only read.
+    """
     store = open_store(url)
     try:
-        repository = create_repository(store, passphrase)
-    except SafepointError as error:
-        if error.spec is not errors.RP002:
-            raise
         return {"repository": open_repository(store, passphrase).id, "is_new": False}
-    return {"repository": repository.id, "is_new": True}
+    except SafepointError as error:
+        if error.spec is not errors.RP001:
+            raise
+    require_capabilities(store)
+    return {"repository": create_repository(store, passphrase).id, "is_new": True}
+
+
+def store_warnings(url: str) -> list[str]:
+    """What a person must know before a repository is made at `url`; ST003 when that cannot be a store."""
+    return [] if open_store(url).capabilities.conditional_put else [_ONE_WRITER]

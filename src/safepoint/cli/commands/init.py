@@ -31,7 +31,11 @@ def init(
     ] = None,
     repository: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="A folder for backups and WAL, as file:/srv/backups; made if absent."),
+        typer.Option(
+            metavar="URL",
+            help="Where backups and WAL go; made if absent: a folder as file:/srv/backups, s3://bucket/prefix, "
+            "gs://bucket/prefix or az://account/container/prefix.",
+        ),
     ] = None,
     key: Annotated[
         str, typer.Option(metavar="REFERENCE", help="Where the repository's key is kept; `none`: no encryption.")
