@@ -212,6 +212,7 @@ RC002 = _refused("RC002", "the target directory cannot be used")
 RC003 = _damaged("RC003", "recovery ended before its pinned end")
 RC004 = _damaged("RC004", "the restored cluster fails its proofs")
 RC005 = _misconfigured("RC005", "the recovery target cannot be understood")
+RC006 = _misconfigured("RC006", "a question cannot be asked")
 
 # Migration.
 MG001 = _refused("MG001", "a failed migration blocks the ledger")

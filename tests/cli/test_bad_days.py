@@ -55,7 +55,7 @@ def test_no_binaries_of_that_major(project: Project, server_root: Path) -> None:
     """A backup of a major whose programs are not here is not restored here: PG001 names the major, nothing is made."""
     repository = open_repository(open_store(f"file:{shutil.copytree(project.repository, server_root / 'copy')}"), None)
     [backup] = repository.backups()
-    repository.put_backup(replace(backup, id="of-another-major", version=PgVersion(160004)))
+    repository.put_backup(replace(backup, id="of-another-major", version=PgVersion(190004)))
     place = f"file:{server_root / 'copy'}"
     said = project.shell.safepoint(
         "restore",
@@ -65,13 +65,15 @@ def test_no_binaries_of_that_major(project: Project, server_root: Path) -> None:
         "none",
         "--to",
         "latest",
+        "--backup",
+        "of-another-major",
         "--into",
         str(server_root / "restored"),
         ends=ExitCode.MISCONFIGURED,
     )
     fact, changed = message(said)
     assert said.error == "PG001"
-    assert "16" in fact
+    assert "19" in fact
     assert changed == NOTHING
     assert not (server_root / "restored").exists()
 
@@ -259,7 +261,7 @@ def test_damaged_repository(own: Project) -> None:
     own.migration(SECOND, "CREATE TABLE second (id int);\n")
     said = own.shell.safepoint("migrate", "deploy", ends=ExitCode.REFUSED)
     assert said.error == "MG007"
-    assert message(said)[0] == "found no backup, expected one of this cluster"
+    assert message(said)[0] == "found no backup but 1 damaged, expected one of this cluster"
 
 
 def test_wrong_key(fresh: Project) -> None:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from backups import system_identifier
+from migrating import ask
 from projects import Project, back_up
-from shell import Said
+from shell import Said, interrupted, wait_for_line
 
 pytestmark = pytest.mark.pg("17")
 
@@ -36,7 +38,7 @@ def test_without_repository(project: Project) -> None:
     path = project.shell.write("elsewhere.toml", text.replace("/repository", "/nowhere"))
     said = project.shell.safepoint("status", "--config", str(path), "--json", ends=3)
     path.unlink()
-    assert states(said) == {"server": "good", "backup": "unknown", "migrations": "good"}
+    assert states(said) == {"server": "good", "backup": "unknown", "receiver": "bad", "migrations": "good"}
 
 
 def test_damaged_manifest(own: Project) -> None:
@@ -74,11 +76,14 @@ key = "none"
 """,
     )
     said = shell.safepoint("status", "--json", ends=3)
-    assert states(said) == {"server": "good", "backup": "good", "proof": "good", "wal": "good"}
+    assert states(said) == {"server": "good", "backup": "good", "proof": "good", "receiver": "bad", "wal": "good"}
     assert states(said, "staging") == {"server": "unknown", "backup": "bad", "migrations": "unknown"}
     assert states(said, "cloud") == {"server": "unknown", "backup": "unknown"}
     assert "staging" in shell.safepoint("status", ends=3).out
-    assert shell.safepoint("status", "shop").code == 0
+    with shell.begun("wal", "stream", "shop", "--ship-every", "0.2") as receiver:
+        wait_for_line(receiver, "timeline 1: durable up to")
+        assert shell.safepoint("status", "shop").code == 0
+        interrupted(receiver)
 
 
 def test_stored_is_not_proven(own: Project) -> None:
@@ -89,6 +94,38 @@ def test_stored_is_not_proven(own: Project) -> None:
         "server": "good",
         "backup": "good",
         "proof": "unknown",
+        "receiver": "bad",
         "wal": "unknown",
         "migrations": "good",
     }
+
+
+def test_receiver_that_stopped(project: Project) -> None:
+    """A receiver that has stopped is bad at once, though the newest instant is fresh, and the cure is named."""
+    said = project.shell.safepoint("status", "--json", ends=3)
+    assert states(said)["receiver"] == "bad"
+    [found] = [item for item in said.json["databases"]["shop"] if item["check"] == "receiver"]
+    assert found["fact"].startswith("no receiver is connected to slot safepoint_shop, ")
+    assert found["cure"] == "`safepoint wal stream shop`, and keep it running"
+
+
+def test_slot_that_was_dropped(own: Project) -> None:
+    """Backups without a slot: nothing keeps the WAL that they need."""
+    back_up(own)
+    with own.shell.begun("wal", "stream", "--ship-every", "0.2") as receiver:
+        wait_for_line(receiver, "timeline 1: durable up to")
+        assert states(own.shell.safepoint("status", "--json", ends=3))["receiver"] == "good"
+        interrupted(receiver)
+    ask(own.url, "SELECT pg_drop_replication_slot('safepoint_shop')")
+    said = own.shell.safepoint("status", "--json", ends=3)
+    [found] = [item for item in said.json["databases"]["shop"] if item["check"] == "receiver"]
+    assert (found["state"], found["fact"].split(":")[0]) == ("bad", "no replication slot safepoint_shop")
+
+
+def test_another_cluster(project: Project, own: Project) -> None:
+    """A URL that leads to another cluster than the backups are of is bad, with both identifiers."""
+    shell = project.shell.knowing(DATABASE_URL=own.url.reveal())
+    said = shell.safepoint("status", "--json", ends=3)
+    assert states(said)["server"] == "bad"
+    fact = said.json["databases"]["shop"][0]["fact"]
+    assert all(f"cluster {system_identifier(place.cluster)}" in fact for place in (project, own))

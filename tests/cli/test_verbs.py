@@ -17,6 +17,7 @@ from safepoint.postgres.connect import connect
 from safepoint.postgres.url import DatabaseUrl
 from safepoint.recovery.directory import MARKER
 from safepoint.steps.execute import Silence
+from safepoint.workflows.held import VERIFICATIONS
 from safepoint.workflows.restore import prepare_restore, source_at
 from shell import fingerprint, interrupted, wait_for_line
 
@@ -61,13 +62,16 @@ def test_init_dry_run_changes_nothing(fresh: Project) -> None:
 
 
 def test_status_is_good_only_when_everything_is_proven(project: Project) -> None:
-    """`status` of a database that answers, is backed up, verified, streamed and migrated exits 0."""
-    said = project.shell.safepoint("status")
-    lines = [line.split()[0] for line in said.out.splitlines()[1:6]]
-    assert lines == ["good"] * 5
+    """`status` of a database that answers, is backed up, verified, being streamed and migrated exits 0."""
+    with project.shell.begun("wal", "stream", "--ship-every", "0.2") as receiver:
+        wait_for_line(receiver, "timeline 1: durable up to")
+        said = project.shell.safepoint("status")
+        found = project.shell.safepoint("status", "shop", "--json").json["databases"]["shop"]
+        interrupted(receiver)
+    lines = [line.split()[0] for line in said.out.splitlines()[1:7]]
+    assert lines == ["good"] * 6
     assert said.err == ""
-    found = project.shell.safepoint("status", "shop", "--json").json["databases"]["shop"]
-    assert [finding["check"] for finding in found] == ["server", "backup", "proof", "wal", "migrations"]
+    assert [finding["check"] for finding in found] == ["server", "backup", "proof", "receiver", "wal", "migrations"]
 
 
 def test_backup_and_backups(own: Project) -> None:
@@ -77,9 +81,20 @@ def test_backup_and_backups(own: Project) -> None:
     assert "✓ commit the backup" in taken.err
     listed = own.shell.safepoint("backups", "--json").json
     assert [backup["backup"] for backup in listed["backups"]] == [taken.json["backup"]]
-    assert listed["restorable"][0].startswith(f"{taken.json['backup']}: timeline 1, ")
-    text = own.shell.knowing(DATABASE_URL=None).safepoint("backups")
-    assert text.out.splitlines()[1].startswith(taken.json["backup"])
+    [restorable] = listed["restorable"]
+    assert restorable == {
+        "backup": taken.json["backup"],
+        "timeline": 1,
+        "start_lsn": taken.json["stop_lsn"],
+        "end_lsn": restorable["end_lsn"],
+        "earliest": taken.json["stopped_at"],
+        "latest": None,
+    }
+    assert listed["gaps"] == []
+    text = own.shell.knowing(DATABASE_URL=None, COLUMNS="40").safepoint("backups")
+    assert text.out.splitlines()[1].split()[0] == taken.json["backup"]
+    assert text.out.splitlines()[1].split()[-1] == "stored"
+    assert text.out.splitlines()[-1].endswith("no instant after the backup is proven")
     assert text.err == ""
 
 
@@ -127,6 +142,7 @@ def test_restore_without_a_strategy_file(project: Project, server_root: Path) ->
         assert not copy.exists()
         said = shell.safepoint("restore", *place, "--to", "latest", "--query", 'SELECT count(*) FROM "Order"', "--json")
         assert said.json["evidence"] == "recorded"
+        assert (Path(said.json["configuration"]) / "postgresql.conf").exists()
         assert orders_in(DatabaseUrl.parse(said.json["url"])) == 100
         assert project.shell.safepoint("backups", "--json").json["backups"][0]["proof"] == "queried"
 
@@ -149,6 +165,38 @@ def test_restore_killed_before_its_report_is_reported_by_the_same_command(
         assert orders_in(DatabaseUrl.parse(said.json["url"])) == 100
 
 
+def test_restore_of_a_name_that_the_repository_does_not_hold(project: Project, server_root: Path) -> None:
+    """`restore NAME --repository URL` with a misspelt name says which databases there are."""
+    place = ["--repository", f"file:{project.repository}", "--key", "none", "--into", str(server_root / "copy")]
+    said = project.shell.safepoint("restore", "shpo", *place, "--to", "latest", "--json", ends=11)
+    error = json.loads(said.err.splitlines()[-1])
+    assert error["error"] == "BK003"
+    assert "found no database shpo" in error["message"]
+    assert "expected one of: shop" in error["message"]
+    assert "`safepoint restore shop --repository" in error["hints"][0]
+
+
+def test_restore_passes_over_what_was_found_damaged(own: Project) -> None:
+    """The plan names it and takes the older backup; `--backup ID` takes it all the same, with a warning."""
+    back_up(own)
+    back_up(own)
+    stream_once(own)
+    old, new = (backup["backup"] for backup in own.shell.safepoint("backups", "--json").json["backups"])
+    repository = source_at(f"file:{own.repository}", "none", None).repository
+    repository.append_record(VERIFICATIONS, {"backup": new, "level": "stored", "is_damaged": True})
+    place = ["--to", "latest", "--into", str(own.root / "copy"), "--dry-run", "--json"]
+
+    plan = own.shell.safepoint("restore", *place).json
+    assert ["passed over", f"{new}: its last verification found damage"] in plan["facts"]
+    assert dict(plan["facts"])["backup"].startswith(old)
+    insisted = own.shell.safepoint("restore", *place, "--backup", new).json
+    assert dict(insisted["facts"])["backup"].startswith(new)
+    assert new in insisted["warnings"][0]
+    repository.append_record(VERIFICATIONS, {"backup": old, "level": "stored", "is_damaged": True})
+    refused = own.shell.safepoint("restore", *place, ends=10)
+    assert "found damaged" in refused.err
+
+
 def test_restore_to_an_instant_in_text(own: Project) -> None:
     """`restore --to INSTANT` says in text what was replayed, how it was proven and how to stop the copy."""
     back_up(own)
@@ -160,6 +208,9 @@ def test_restore_to_an_instant_in_text(own: Project) -> None:
         said = own.shell.safepoint("restore", "--to", instant, "--into", str(copy))
         facts = dict(line.split("  ", 1) for line in said.out.splitlines())
         assert {"restored", "replayed", "pg_verifybackup", "accepts writes", "evidence", "connect"} <= set(facts)
+        assert facts["configuration"].strip() == f"production's is in {copy}/production-config"
+        assert facts["the copy"].strip() == "listens on a socket only and archives nowhere"
+        assert "`CREATE EXTENSION amcheck`" in facts["hint"]
         cluster = adopt_cluster(copy, find_binaries(17))
         assert is_running(cluster)
         assert orders_in(cluster.url("shop")) == 100

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 import signal
 import subprocess
 import sys
@@ -48,7 +49,7 @@ from safepoint.postgres.control import read_control
 from safepoint.recovery import replay
 from safepoint.recovery.directory import MARKER
 from safepoint.recovery.plan import proofs_of, restore_actions
-from safepoint.recovery.proofs import Outcome, Question
+from safepoint.recovery.proofs import Outcome, ProofKind, Question, prove_server
 from safepoint.repository import Repository
 from safepoint.steps.execute import Context, execute
 from safepoint.steps.journal import MemoryJournal, open_file_journal
@@ -246,7 +247,7 @@ def test_a_restore_reports_what_it_proved_and_what_it_could_not(scene: Scene) ->
     assert outcomes["pg_verifybackup"].outcome is Outcome.PASS
     assert outcomes["query: SELECT count(*) FROM rows"].detail == str(len(scene.commits))
     assert outcomes["pg_amcheck of postgres"].outcome is Outcome.UNKNOWN
-    bad = [Question(database="postgres", query="SELECT * FROM missing")]
+    bad = [Question(database="postgres", query="SELECT 1 / (count(*) - count(*)) FROM rows")]
     with pytest.raises(errors.Damaged) as caught:
         carry_out(restore_plan(scene.repository, scene.backup, into, "latest", bad), scene.repository)
     assert caught.value.spec is errors.RC004
@@ -254,6 +255,49 @@ def test_a_restore_reports_what_it_proved_and_what_it_could_not(scene: Scene) ->
     assert not is_running(cluster)
     assert (into / MARKER).exists()
     remove_cluster(cluster)
+
+
+@EIGHTEEN
+def test_a_question_that_cannot_be_asked_is_the_askers_mistake(scene: Scene) -> None:
+    """RC006 with the server's words; the copy is no worse for it, and stays an unfinished one."""
+    into = scene.root / "no-question"
+    wrong = [Question(database="postgres", query="SELECT * FROM missing")]
+
+    with pytest.raises(errors.Misconfigured, match='relation "missing" does not exist') as caught:
+        carry_out(restore_plan(scene.repository, scene.backup, into, "latest", wrong), scene.repository)
+
+    assert caught.value.spec is errors.RC006
+    assert "stays marked as unfinished" in caught.value.changed
+    cluster = adopt_cluster(into, find_binaries(18))
+    for text in ("SELEC 1", "", "SET search_path TO public"):
+        start(cluster)
+        try:
+            with pytest.raises(errors.Misconfigured, match="expected one query"):
+                prove_server(cluster, [Question(database="postgres", query=text)])
+        finally:
+            stop(cluster)
+    remove_cluster(cluster)
+
+
+@EIGHTEEN
+def test_a_damaged_pack_leaves_an_unfinished_copy_and_says_so(scene: Scene) -> None:
+    """The files before it are written by then: that nothing was changed would be no truth."""
+    root, into = scene.root / "damaged-store", scene.root / "half-written"
+    shutil.copytree(scene.root / "repository", root / "repository")
+    pack = max((root / "repository" / "packs").rglob("*"), key=lambda path: path.is_file() and path.stat().st_size)
+    flip(pack, pack.stat().st_size // 2)
+    repository = reopened(root)
+    plan = restore_plan(repository, scene.backup, into, "latest")
+
+    with pytest.raises(errors.Damaged) as caught:
+        carry_out(plan, repository)
+
+    assert caught.value.spec in {errors.RP004, errors.RP005}
+    assert caught.value.changed == (
+        f"{into} holds an unfinished copy, marked as such; production and repository are untouched; "
+        "the same command begins afresh"
+    )
+    assert (into / MARKER).exists()
 
 
 @EIGHTEEN
@@ -370,7 +414,7 @@ def test_a_copy_whose_server_died_after_recovery_is_proven_only_when_it_is_there
 
         run = execute(plan, actions={**actions, "restore.recover": recover_and_die}, journal=MemoryJournal())
 
-    (asked,) = [proof for proof in proofs_of(run.outcomes) if proof.name.startswith("query")]
+    (asked,) = [proof for proof in proofs_of(run.outcomes) if proof.kind is ProofKind.QUESTION]
     remove_cluster(adopt_cluster(into, find_binaries(18)))
     assert asked.detail == str(len(scene.commits))
 

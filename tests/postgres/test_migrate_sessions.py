@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Generator
@@ -11,6 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 import servers
@@ -54,6 +57,23 @@ def longest_wait(url: DatabaseUrl, query: str) -> Generator[Callable[[], float]]
         reader.join()
 
 
+@contextmanager
+def alongside(act: Callable[[], None]) -> Generator[None]:
+    """Somebody else acts at the same time; they are done when the context ends."""
+    other = threading.Thread(target=act)
+    other.start()
+    yield
+    other.join()
+
+
+def until(url: DatabaseUrl, query: str) -> None:
+    """The query has an answer."""
+    deadline = time.monotonic() + 20
+    while not ask(url, query):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def refused(act: Callable[[], object]) -> SafepointError:
     with pytest.raises(SafepointError) as caught:
         act()
@@ -94,37 +114,73 @@ def test_waits_for_several_locks_share_one_timeout(database: DatabaseUrl, tmp_pa
         open_transaction(database, "SELECT * FROM c"),
         longest_wait(database, "SELECT * FROM a") as waited,
     ):
-        let_go = threading.Thread(
-            target=lambda: (wait_for_lock(database, "b"), time.sleep(0.9), first.connection.rollback())
-        )
-        let_go.start()
-        assert refused(lambda: deploy(database, folder, settings=once)).spec.code == "MG005"
-        let_go.join()
+
+        def let_go() -> None:
+            until(database, "SELECT 1 FROM pg_locks WHERE relation = 'b'::regclass AND NOT granted")
+            time.sleep(0.9)
+            first.connection.rollback()
+
+        with alongside(let_go):
+            assert refused(lambda: deploy(database, folder, settings=once)).spec.code == "MG005"
     assert 0.9 < waited() < 1.8
 
 
-def wait_for_lock(url: DatabaseUrl, table: str) -> None:
-    while not ask(url, f"SELECT 1 FROM pg_locks WHERE relation = '{table}'::regclass AND NOT granted"):
-        time.sleep(0.02)
-
-
-def test_a_commit_whose_answer_is_lost_is_found_done(server: Cluster, tmp_path: Path) -> None:
-    """A session ended while its COMMIT, done here, waits for a standby: the unit stands, and is not sent again."""
+@pytest.fixture
+def awaiting_standby(server: Cluster) -> DatabaseUrl:
+    """A server whose commits wait, durable but unseen, for a standby that never comes, where asked to."""
     url = server.url()
     ask(url, "ALTER ROLE postgres SET synchronous_commit = 'local'")
     ask(url, "ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
     ask(url, "SELECT pg_reload_conf()")
+    return url
+
+
+WAITING = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+UNIT = "SET LOCAL synchronous_commit = 'on'; INSERT INTO a VALUES (1);"
+
+
+def test_a_commit_whose_answer_is_lost_is_found_done(awaiting_standby: DatabaseUrl, tmp_path: Path) -> None:
+    """A session ended while its COMMIT, done here, waits for a standby: the unit stands, and is not sent again."""
+    url = awaiting_standby
     deploy(url, folder_of(tmp_path, {"1": "CREATE TABLE a (i int);"}))
-    folder = folder_of(tmp_path, {"2": "SET LOCAL synchronous_commit = 'on'; INSERT INTO a VALUES (1);"})
+    folder = folder_of(tmp_path, {"2": UNIT})
 
     def end_the_wait() -> None:
-        while not ask(url, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"):
-            time.sleep(0.02)
+        until(url, WAITING)
+        ask(url, f"SELECT pg_terminate_backend(pid) FROM ({WAITING}) waiting")
 
-    killer = threading.Thread(target=end_the_wait)
-    killer.start()
-    run = deploy(url, folder)
-    killer.join()
+    with alongside(end_the_wait):
+        run = deploy(url, folder)
+    assert run.outcomes["2/1"]["attempts"] == 1
+    assert ask(url, "SELECT i FROM a") == [(1,)]
+    assert ledger(url) == [("1", True), ("2", True)]
+
+
+def test_a_commit_under_way_is_waited_for_when_its_session_is_lost(
+    awaiting_standby: DatabaseUrl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The network is cut and the server process goes on: what it does is known only when it has ended."""
+    url = awaiting_standby
+    deploy(url, folder_of(tmp_path, {"1": "CREATE TABLE a (i int);"}))
+    folder = folder_of(tmp_path, {"2": UNIT})
+    opened: list[psycopg.Connection[Any]] = []
+    connect = session.connect
+
+    def remembered(*arguments: Any, **named: Any) -> psycopg.Connection[Any]:
+        opened.append(connect(*arguments, **named))
+        return opened[-1]
+
+    def cut() -> None:
+        until(url, WAITING)
+        with socket.socket(fileno=os.dup(opened[-1].fileno())) as line:
+            line.shutdown(socket.SHUT_RDWR)
+        time.sleep(0.7)
+        ask(url, "ALTER SYSTEM RESET synchronous_standby_names")
+        ask(url, "SELECT pg_reload_conf()")
+
+    monkeypatch.setattr(session, "connect", remembered)
+    with alongside(cut):
+        run = deploy(url, folder)
     assert run.outcomes["2/1"]["attempts"] == 1
     assert ask(url, "SELECT i FROM a") == [(1,)]
     assert ledger(url) == [("1", True), ("2", True)]
@@ -139,6 +195,19 @@ def test_timeouts_of_the_role_end_no_unit(shared_server: Cluster, database: Data
         deploy(hasty, folder_of(tmp_path, {"1": "SELECT pg_sleep(0.5);"}))
         ask(database, "REASSIGN OWNED BY hasty TO postgres")
     assert ledger(database) == [("1", True)]
+
+
+def test_the_journal_is_durable_whatever_the_role_prefers(
+    shared_server: Cluster, database: DatabaseUrl, tmp_path: Path
+) -> None:
+    """An entry lost in a crash would let a statement that stands alone run twice."""
+    with servers.temporary_role(shared_server, "careless", "SUPERUSER LOGIN") as url:
+        ask(database, "ALTER ROLE careless SET synchronous_commit = off")
+        careless = url.with_database(database.database)
+        plan = plan_deploy(careless, folder_of(tmp_path, {"1": "SELECT 1"}))
+        with open_deployment(careless, plan) as deployment:
+            assert deployment.control.execute("SHOW synchronous_commit").fetchone() == ("on",)
+        ask(database, "REASSIGN OWNED BY careless TO postgres")
 
 
 def test_books_are_kept_whatever_encoding_the_file_speaks(database: DatabaseUrl, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -9,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from backups import receiving
+from backups import receiving, system_identifier
 from migrating import ask
 from projects import SECOND, Project, back_up, initialised, make_project, opened, stream_once, verify
 from safepoint import errors
+from safepoint.backup.fetch_coverage import fetch_coverage
 from safepoint.errors import SafepointError
 from safepoint.model.proof import ProofLevel
 from safepoint.model.safety import SafetyDemand
@@ -21,6 +23,7 @@ from safepoint.steps.execute import Run, Silence
 from safepoint.workflows.held import Proven, proofs_of
 from safepoint.workflows.migrate import prepare_deploy
 from safepoint.workflows.verify import prepare_verification
+from shell import fingerprint
 
 pytestmark = pytest.mark.pg("17")
 
@@ -90,6 +93,86 @@ def test_wal_not_durable(proven: Project) -> None:
     assert "expected it up to the restore point" in said[0]
 
 
+def tear_a_hole(project: Project) -> None:
+    """A segment of WAL after the newest backup is gone from the repository, WAL on both sides is held."""
+    for _ in range(3):
+        ask(project.url, 'INSERT INTO "Order" SELECT max(id) + 1 FROM "Order"')
+        ask(project.url, "SELECT pg_switch_wal()")
+    stream_once(project)
+    repository = opened(project).repository()
+    cluster = system_identifier(project.cluster)
+    newest = repository.backups()[-1]
+    whole = [piece for piece in repository.wal_pieces(cluster) if not piece.is_partial]
+    hole = next(piece for piece in whole if piece.start >= newest.stop_lsn)
+    (project.repository / hole.name).unlink()
+    [gap] = fetch_coverage(repository, cluster).gaps
+    assert (gap.start, gap.end) == (hole.start, hole.end)
+
+
+def test_gap_behind_the_only_backup(proven: Project) -> None:
+    """What a gap cuts off does not come by waiting: the gate says at once that a new backup is needed."""
+    tear_a_hole(proven)
+    began = time.monotonic()
+    with closed(proven) as said, receiving(proven.url, opened(proven).repository()):
+        deploy(proven, PATIENT)
+    assert time.monotonic() - began < PATIENT.deadline.total_seconds() / 2
+    assert "and after it a WAL gap" in said[0]
+    assert "expected a new backup, taken after the gap" in said[0]
+
+
+def test_newer_backup_after_a_gap(proven: Project) -> None:
+    """A gap behind the verified backup and a newer one merely stored: to verify that one is what is asked, at once."""
+    tear_a_hole(proven)
+    back_up(proven)
+    newest = opened(proven).repository().backups()[-1]
+    with receiving(proven.url, opened(proven).repository()):
+        with closed(proven) as said:
+            deploy(proven, PATIENT)
+        assert said[0].startswith(f"found backup {newest.id} stored, expected it verified")
+        verify(proven)
+        assert deploy(proven, PATIENT).outcomes["gate"]["backup"] == newest.id
+
+
+def test_plan_says_what_is_needed_and_what_is_found(shop: Project) -> None:
+    """Before anything is done the demand stands beside what is there; to look changes nothing and waits for nothing."""
+
+    def told() -> str:
+        return dict(prepare_deploy(opened(shop), None, None, without_backup=None).plan.facts)["backup"]
+
+    needed = "needed: a backup verified, not older than 1d 2h; found: "
+    assert told() == f"{needed}none"
+    back_up(shop)
+    backup = opened(shop).repository().backups()[0].id
+    assert told().startswith(f"{needed}{backup}, stored, ended ")
+    before = fingerprint(shop.repository)
+    verify(shop)
+    after = fingerprint(shop.repository)
+    assert told().startswith(f"{needed}{backup}, verified, ended ")
+    assert before != after == fingerprint(shop.repository)
+
+
+def test_plan_without_a_repository(shop: Project) -> None:
+    """Without a repository nothing is known of backups; with a reason to go without one it stands alone."""
+    path = shop.shell.folder / "safepoint.toml"
+    text = path.read_text()
+    path.write_text(text[: text.index("[repository.main]")])
+    plan = prepare_deploy(opened(shop), None, None, without_backup=None).plan
+    assert dict(plan.facts)["backup"].endswith("found: unknown: no repository")
+    assert (
+        dict(prepare_deploy(opened(shop), None, None, without_backup="a test").plan.facts)["backup"] == "none: a test"
+    )
+
+
+def test_the_way_back_is_told(proven: Project) -> None:
+    """What a deployment prints at its end holds the command that brings back the state before it."""
+    with receiving(proven.url, opened(proven).repository()):
+        said = proven.shell.safepoint("migrate", "deploy")
+    [line] = [line for line in said.out.splitlines() if line.startswith("to go back")]
+    query = "SELECT outcome ->> 'restore_point' FROM safepoint.journal WHERE outcome ->> 'backup' IS NOT NULL"
+    [(point,)] = ask(proven.url, query)
+    assert line.endswith(f"`safepoint restore --to {point} --into DIR`")
+
+
 def test_open(proven: Project) -> None:
     """With a verified backup and a receiver at work the gate opens as soon as the restore point is durable."""
     repository = opened(proven).repository()
@@ -128,7 +211,7 @@ def test_damaged_backup_counts_for_nothing(proven: Project) -> None:
     assert proofs_of(job.repository)[job.backup.id] == Proven(level=ProofLevel.STORED, is_damaged=True)
     with closed(proven) as said:
         deploy(proven)
-    assert said == ["found no backup, expected one of this cluster"]
+    assert said == ["found no backup but 1 damaged, expected one of this cluster"]
 
 
 def test_role_that_may_not_see_the_cluster(proven: Project) -> None:

@@ -10,12 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safepoint.migration.deploy.attempts import pause_after
-from safepoint.model.lsn import Lsn
+from safepoint.model.coverage import Gap
+from safepoint.model.lsn import Lsn, TimelineId
 from safepoint.model.proof import ProofLevel
 from safepoint.model.safety import SafetyDemand, SafetyFacts, SafetyPart, shortfalls
 
 POINT = Lsn.parse("0/5000000")
 DEMAND = SafetyDemand(proof=ProofLevel.VERIFIED, max_age=timedelta(days=1))
+GAP = Gap(timeline=TimelineId(1), start=Lsn.parse("0/3000000"), end=Lsn.parse("0/4000000"))
 GOOD = SafetyFacts(backup_id="b1", backup_age=timedelta(hours=23), proof=ProofLevel.RESTORED, durable_lsn=POINT)
 
 
@@ -28,6 +30,12 @@ def test_everything_held_opens_the_gate() -> None:
     ("change", "part", "found"),
     [
         ({"backup_id": None}, SafetyPart.BACKUP, "no backup"),
+        ({"backup_id": None, "damaged": 2}, SafetyPart.BACKUP, "no backup but 2 damaged"),
+        (
+            {"durable_lsn": GAP.start, "gap": GAP, "proof": ProofLevel.STORED},
+            SafetyPart.BACKUP,
+            "backup b1 and after it a WAL gap, 0/3000000 up to 0/4000000 on timeline 1",
+        ),
         ({"proof": ProofLevel.STORED}, SafetyPart.PROOF, "backup b1 stored"),
         ({"proof": None}, SafetyPart.PROOF, "backup b1 of unknown proof"),
         ({"backup_age": timedelta(days=2)}, SafetyPart.AGE, "backup b1 ended 2d 0h ago"),

@@ -11,28 +11,50 @@ from safepoint.model.coverage import Gap
 from safepoint.model.lsn import Lsn, TimelineId
 from safepoint.model.proof import ProofLevel
 from safepoint.monitoring.checks import judge_all
+from safepoint.monitoring.checks.receiver import KEPT_LIMIT
 from safepoint.monitoring.finding import State
-from safepoint.monitoring.situation import BackupSeen, MigrationsSeen, ServerSeen, Situation, WalSeen
+from safepoint.monitoring.situation import BackupSeen, MigrationsSeen, ServerSeen, Situation, SlotSeen, WalSeen
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 GAP = Gap(timeline=TimelineId(1), start=Lsn.parse("0/3000000"), end=Lsn.parse("0/4000000"))
+SLOT = SlotSeen(is_active=True, wal_status="reserved", kept_bytes=KEPT_LIMIT)
+PRIMARY = ServerSeen(
+    version="17.10", is_in_recovery=False, clock=NOW, system_identifier="7", slot_name="safepoint_shop", slot=SLOT
+)
 
 
-def backup(name: str, *, hours: float, proof: ProofLevel = ProofLevel.VERIFIED, is_damaged: bool = False) -> BackupSeen:
+def backup(
+    name: str,
+    *,
+    hours: float,
+    proof: ProofLevel = ProofLevel.VERIFIED,
+    is_damaged: bool = False,
+    timeline: int = 1,
+    start: str = "0/2000000",
+) -> BackupSeen:
     """A backup that ended so long ago."""
-    stopped_at = NOW - timedelta(hours=hours)
-    return BackupSeen(id=name, tier="daily", stopped_at=stopped_at, proof=proof, is_damaged=is_damaged)
+    return BackupSeen(
+        id=name,
+        tier="daily",
+        timeline=TimelineId(timeline),
+        start=Lsn.parse(start),
+        stopped_at=NOW - timedelta(hours=hours),
+        proof=proof,
+        is_damaged=is_damaged,
+    )
 
 
 ALL_WELL = Situation(
     database="shop",
     now=NOW,
     rpo=None,
-    server=ServerSeen(version="17.10", is_in_recovery=False, clock=NOW),
+    tier="nightly",
+    server=PRIMARY,
     server_obstacle="",
     is_server_down=False,
     has_repository=True,
     repository_obstacle="",
+    cluster="7",
     backups=(backup("newest", hours=1),),
     wal=WalSeen(latest=NOW - timedelta(seconds=10), gaps=()),
     migrations=(MigrationsSeen(application="app", applied=3),),
@@ -58,8 +80,99 @@ def test_all_well() -> None:
 
 def test_standby_answers() -> None:
     """A server in recovery is told from a primary."""
-    standby = ServerSeen(version="17.10", is_in_recovery=True, clock=NOW)
-    assert facts(replace(ALL_WELL, server=standby), "server") == ["PostgreSQL 17.10, standby"]
+    standby = replace(ALL_WELL, server=replace(PRIMARY, is_in_recovery=True))
+    assert facts(standby, "server") == ["PostgreSQL 17.10, standby"]
+    assert ("receiver", State.UNKNOWN) in states(standby)
+
+
+@pytest.mark.parametrize(
+    ("found", "state", "told"),
+    [
+        ("8", State.BAD, "found cluster 8, the backups are of cluster 7"),
+        (None, State.UNKNOWN, "the role may not see whether it is cluster 7, which the backups are of"),
+    ],
+)
+def test_another_cluster_is_bad(found: str | None, state: State, told: str) -> None:
+    """A URL that leads to another cluster than the backups' is bad; where nobody may see which, it is unknown."""
+    situation = replace(ALL_WELL, server=replace(PRIMARY, system_identifier=found))
+    assert ("server", state) in states(situation)
+    assert facts(situation, "server") == [f"PostgreSQL 17.10, primary; {told}"]
+    without_backups = replace(situation, cluster=None, backups=(), wal=None)
+    assert ("server", State.GOOD) in states(without_backups)
+
+
+@pytest.mark.parametrize(
+    ("slot", "state", "told"),
+    [
+        (None, State.BAD, "no replication slot safepoint_shop: no receiver was ever started, or it was dropped"),
+        (
+            replace(SLOT, is_active=False, kept_bytes=2048),
+            State.BAD,
+            "no receiver is connected to slot safepoint_shop, 2.0 KiB of WAL kept for it",
+        ),
+        (
+            replace(SLOT, is_active=False, wal_status="lost", kept_bytes=None),
+            State.BAD,
+            "slot safepoint_shop is lost: the server has removed WAL that was not received",
+        ),
+        (
+            replace(SLOT, wal_status="unreserved"),
+            State.BAD,
+            "slot safepoint_shop, 1.0 GiB of WAL kept for it, which the server may remove at its next checkpoint",
+        ),
+        (
+            replace(SLOT, kept_bytes=KEPT_LIMIT + 1),
+            State.BAD,
+            "a receiver is behind: slot safepoint_shop, 1.0 GiB of WAL kept for it, limit 1.0 GiB",
+        ),
+        (SLOT, State.GOOD, "connected to slot safepoint_shop, 1.0 GiB of WAL kept for it"),
+    ],
+)
+def test_receiver(slot: SlotSeen | None, state: State, told: str) -> None:
+    """However fresh the newest instant is, WAL that has stopped coming is bad."""
+    situation = replace(ALL_WELL, server=replace(PRIMARY, slot=slot))
+    assert ("receiver", state) in states(situation)
+    assert facts(situation, "receiver") == [told]
+
+
+def test_receiver_that_nobody_asks_for() -> None:
+    """Without backups and slot nothing is said; a slot without a receiver fills the disk, backups or not."""
+    without = replace(ALL_WELL, cluster=None, backups=(), wal=None)
+    assert facts(replace(without, server=replace(PRIMARY, slot=None)), "receiver") == []
+    assert ("receiver", State.BAD) in states(
+        replace(without, server=replace(PRIMARY, slot=replace(SLOT, is_active=False)))
+    )
+
+
+def test_receiver_that_may_not_be_seen() -> None:
+    """A slot that could not be looked at is unknown, not missing."""
+    situation = replace(ALL_WELL, server=replace(PRIMARY, slot=None, slot_obstacle="no right"))
+    assert ("receiver", State.UNKNOWN) in states(situation)
+    assert facts(situation, "receiver") == ["no right"]
+
+
+@pytest.mark.parametrize(
+    ("slot", "cure"),
+    [
+        (None, "`safepoint wal stream shop`, and keep it running"),
+        (
+            replace(SLOT, wal_status="lost"),
+            "`safepoint wal stream shop --accept-gap`, then `safepoint backup shop --tier nightly`",
+        ),
+    ],
+)
+def test_cure_of_the_receiver(slot: SlotSeen | None, cure: str) -> None:
+    """What the server has removed needs a new backup; everything else needs a receiver."""
+    findings = judge_all(replace(ALL_WELL, server=replace(PRIMARY, slot=slot)))
+    assert [finding.cure for finding in findings if finding.check == "receiver"] == [cure]
+
+
+def test_cures_name_a_tier_of_the_strategy() -> None:
+    """The strategy's own tier; without any, how to state one."""
+    without = replace(ALL_WELL, backups=(), wal=None)
+    assert "`safepoint backup shop --tier nightly`" in [finding.cure for finding in judge_all(without)]
+    cures = [finding.cure for finding in judge_all(replace(without, tier=None))]
+    assert any(cure.startswith("add `[tier.daily]`") for cure in cures)
 
 
 @pytest.mark.parametrize(("is_down", "state"), [(True, State.BAD), (False, State.UNKNOWN)])
@@ -140,6 +253,23 @@ def test_gap_is_bad(latest: datetime | None) -> None:
     situation = replace(ALL_WELL, wal=WalSeen(latest=latest, gaps=(GAP,)))
     assert ("wal", State.BAD) in states(situation)
     assert facts(situation, "wal")[0] == "WAL gap on timeline 1: 0/3000000 up to 0/4000000 is not held"
+
+
+@pytest.mark.parametrize(
+    ("newest", "state"),
+    [
+        (backup("newest", hours=1, start="0/4000000"), State.GOOD),
+        (backup("newest", hours=1, start="0/3FFFFFF"), State.BAD),
+        (backup("newest", hours=1, timeline=2, start="0/1000000"), State.GOOD),
+        (backup("newest", hours=1, start="0/4000000", is_damaged=True), State.BAD),
+    ],
+)
+def test_gap_before_the_newest_sound_backup_is_history(newest: BackupSeen, state: State) -> None:
+    """A gap that the newest sound backup starts behind is told and bad no longer; a damaged backup ends no gap."""
+    situation = replace(ALL_WELL, backups=(backup("older", hours=9), newest), wal=WalSeen(latest=NOW, gaps=(GAP,)))
+    [told, _] = [finding for finding in judge_all(situation) if finding.check == "wal"]
+    assert told.state is state
+    assert "0/3000000 up to 0/4000000" in told.fact
 
 
 def test_migrations() -> None:

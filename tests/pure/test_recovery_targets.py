@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+import time
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from typing import Any
 
 import pytest
 from test_coverage import NOON, ONE, SEGMENT, backup
@@ -11,7 +14,7 @@ from test_coverage import NOON, ONE, SEGMENT, backup
 from safepoint import errors
 from safepoint.model.coverage import Coverage, Gap, Interval, Mark, WalPath
 from safepoint.model.lsn import Lsn, TimelineId
-from safepoint.recovery.targets import TargetKind, choose, parse_target, pinned_from_json, pinned_to_json
+from safepoint.recovery.targets import TargetKind, choose, parse_target, passed_over, pinned_from_json, pinned_to_json
 
 END = 5 * SEGMENT + 700
 
@@ -43,11 +46,11 @@ COVERAGE = Coverage(intervals=(interval("old", SEGMENT + 340, 1), interval("new"
         ("latest", TargetKind.LATEST, "latest"),
         ("0/3000028", TargetKind.LSN, "0/3000028"),
         ("2026-03-01T13:00:00+01:00", TargetKind.TIME, "2026-03-01 12:00:00.000 UTC"),
-        ("2026-03-01 12:00", TargetKind.TIME, "2026-03-01 12:00:00.000 UTC (no zone given, UTC assumed)"),
+        ("2026-03-01 12:00Z", TargetKind.TIME, "2026-03-01 12:00:00.000 UTC"),
     ],
 )
 def test_a_target_says_what_it_was_understood_as(text: str, kind: TargetKind, shown: str) -> None:
-    """The zone is always shown, and an assumed one is called assumed."""
+    """The zone is always shown."""
     target = parse_target(text)
 
     assert (target.kind, str(target)) == (kind, shown)
@@ -62,6 +65,85 @@ def test_nonsense_is_refused_with_examples(text: str) -> None:
         parse_target(text)
 
     assert caught.value.spec is errors.RC005
+
+
+@pytest.mark.parametrize(
+    ("local", "second"),
+    [
+        (timezone(timedelta(hours=5, minutes=30)), "this machine's time: `--to '2026-03-01T12:00:00+05:30'`"),
+        (UTC, "with its offset: `--to '2026-03-01T12:00:00+01:00'`"),
+    ],
+)
+def test_a_time_without_a_zone_is_refused_with_both_readings(local: tzinfo, second: str) -> None:
+    """Nobody's zone is guessed; each hint can be pasted, and means one instant."""
+    with pytest.raises(errors.Misconfigured, match="no zone in '2026-03-01 12:00'") as caught:
+        parse_target("2026-03-01 12:00", local=local)
+
+    assert caught.value.spec is errors.RC005
+    first, other = (hint.text for hint in caught.value.hints)
+    assert "`--to '2026-03-01T12:00:00Z'`" in first
+    assert second in other
+    assert parse_target(first.split("'")[1]).time == NOON
+
+
+def test_this_machines_zone_is_what_the_hint_offers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the environment has it, daylight saving time included."""
+    monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+    time.tzset()
+    try:
+        with pytest.raises(errors.Misconfigured) as caught:
+            parse_target("2026-07-01 12:00")
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+    assert any("--to '2026-07-01T12:00:00+02:00'" in hint.text for hint in caught.value.hints)
+
+
+def test_a_damaged_backup_is_passed_over_for_an_older_one_that_leads_to_the_same() -> None:
+    """For every kind of target; what was passed over is known, and only that."""
+    for text in ("latest", str(Lsn(END)), (NOON + timedelta(minutes=15)).isoformat()):
+        pinned = choose(parse_target(text), COVERAGE, BACKUPS, damaged={"new"})
+
+        assert pinned.backup_id == "old"
+        assert passed_over(pinned, COVERAGE, {"new"}) == ("new",)
+    early = choose(parse_target((NOON + timedelta(minutes=11)).isoformat()), COVERAGE, BACKUPS, damaged={"new"})
+    assert passed_over(early, COVERAGE, {"new"}) == ()
+    newest = choose(parse_target("latest"), COVERAGE, BACKUPS, damaged={"old"})
+    assert (newest.backup_id, passed_over(newest, COVERAGE, {"old"})) == ("new", ())
+
+
+def test_only_damaged_backups_are_refused_with_a_way_to_insist() -> None:
+    """RC001 names them and both ways on; the one that is asked for by name is chosen."""
+    with pytest.raises(errors.Refused, match=r"last verification found damaged \(new, old\)") as caught:
+        choose(parse_target("latest"), COVERAGE, BACKUPS, damaged={"old", "new"})
+
+    assert caught.value.spec is errors.RC001
+    hints = " ".join(hint.text for hint in caught.value.hints)
+    assert "`--backup new`" in hints
+    assert "`safepoint verify --backup new`" in hints
+    assert choose(parse_target("latest"), COVERAGE, BACKUPS[:1]).backup_id == "old"
+
+
+@pytest.mark.parametrize("change", [{"timeline": TimelineId(2)}, {"end": Lsn(END + 8)}])
+def test_latest_from_a_sound_backup_is_refused_when_a_damaged_one_reaches_further(change: dict[str, Any]) -> None:
+    """On a newer timeline, or behind the older one's end: what follows would be lost silently."""
+    old, new = COVERAGE.intervals
+    coverage = Coverage(intervals=(old, replace(new, **change)), gaps=())
+
+    with pytest.raises(errors.Refused, match="found damaged") as caught:
+        choose(parse_target("latest"), coverage, BACKUPS, damaged={"new"})
+
+    assert any(f"what sound backups reach: `--to {Lsn(END)}`" in hint.text for hint in caught.value.hints)
+
+
+def test_where_a_time_target_ends_is_said_without_a_position_that_is_passed() -> None:
+    """Recovery stops at a commit, which is somewhere before the end of what is put in place."""
+    at_time = choose(parse_target((NOON + timedelta(minutes=15)).isoformat()), COVERAGE, BACKUPS)
+    at_position = choose(parse_target(str(Lsn(4 * SEGMENT + 8))), COVERAGE, BACKUPS)
+
+    assert at_time.ending == f"the first commit after the target, before {Lsn(4 * SEGMENT)}"
+    assert at_position.ending == str(Lsn(4 * SEGMENT + 8))
 
 
 def test_the_newest_backup_that_ended_before_the_target_is_chosen() -> None:

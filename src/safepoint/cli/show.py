@@ -6,16 +6,13 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 
+from rich.cells import cell_len
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from safepoint.errors import SafepointError
 from safepoint.model.json_value import Json, JsonObject
 from safepoint.steps.plan import Plan, StepKind
-
-_WIDEST = 1000
-"""Tables are as wide as what they hold: a line cut short is lost for whoever reads them with a program."""
 
 
 class _Stream(Console):
@@ -36,13 +33,12 @@ def print_json(value: Json) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A plain table on stdout, as wide as its content."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, no_wrap=True)
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    data.print(table, width=_WIDEST)
+    """A plain table on stdout, as wide as its content: a terminal wraps its lines, nothing ever cuts them."""
+    lines = [tuple(columns), *(tuple(row) for row in rows)]
+    widths = [max(cell_len(cell) for cell in column) for column in zip(*lines, strict=True)]
+    for number, line in enumerate(lines):
+        cells = (cell + " " * (width - cell_len(cell)) for cell, width in zip(line, widths, strict=True))
+        data.print(Text("  ".join(cells).rstrip(), style="" if number else "bold"))
 
 
 def print_facts(facts: Iterable[tuple[str, str]]) -> None:

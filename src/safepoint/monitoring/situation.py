@@ -6,24 +6,44 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from safepoint.model.coverage import Gap
+from safepoint.model.lsn import Lsn, TimelineId
 from safepoint.model.proof import ProofLevel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SlotSeen:
+    """The receiver's replication slot. `wal_status` as pg_replication_slots has it; `kept_bytes` of WAL wait for it."""
+
+    is_active: bool
+    wal_status: str | None
+    kept_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSeen:
-    """A server that answered, and its clock then."""
+    """A server that answered, and its clock then.
+
+    `system_identifier` None: the role may not see it. `slot` None: there is none, unless `slot_obstacle` says why it
+    was not seen.
+    """
 
     version: str
     is_in_recovery: bool
     clock: datetime
+    system_identifier: str | None
+    slot_name: str
+    slot: SlotSeen | None
+    slot_obstacle: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackupSeen:
-    """A backup of this cluster; `stopped_at` by the server's clock."""
+    """A backup of this cluster: it needs WAL of `timeline` from `start` on; `stopped_at` by the server's clock."""
 
     id: str
     tier: str
+    timeline: TimelineId
+    start: Lsn
     stopped_at: datetime
     proof: ProofLevel
     is_damaged: bool
@@ -31,7 +51,7 @@ class BackupSeen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WalSeen:
-    """WAL in the repository: restorable up to `latest` (None: no mark proves any instant), with these gaps."""
+    """WAL in the repository: with the sound backups restorable up to `latest` (None: no mark proves any instant)."""
 
     latest: datetime | None
     gaps: tuple[Gap, ...]
@@ -54,17 +74,20 @@ class Situation:
     """One database at `now`. An obstacle says why the values beside it are unknown.
 
     `is_server_down`: it was asked and did not answer, as opposed to not asked. `rpo` is the tightest of the strategy's
-    scenarios; None where it states none.
+    scenarios, `tier` its first of physical backups; None where it states none. `cluster` is the system identifier of
+    the backups.
     """
 
     database: str
     now: datetime
     rpo: timedelta | None
+    tier: str | None
     server: ServerSeen | None
     server_obstacle: str
     is_server_down: bool
     has_repository: bool
     repository_obstacle: str
+    cluster: str | None
     backups: tuple[BackupSeen, ...]
     wal: WalSeen | None
     migrations: tuple[MigrationsSeen, ...]
@@ -74,3 +97,10 @@ class Situation:
         """Those not known to be damaged, oldest first."""
         sound = (backup for backup in self.backups if not backup.is_damaged)
         return tuple(sorted(sound, key=lambda backup: backup.stopped_at))
+
+    @property
+    def backup_command(self) -> str:
+        """What takes a backup, with a tier that the strategy has."""
+        if self.tier is None:
+            return f'add `[tier.daily]`, `keep = "30d"` to the strategy file, then `safepoint backup {self.database}`'
+        return f"`safepoint backup {self.database} --tier {self.tier}`"

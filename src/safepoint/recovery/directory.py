@@ -25,6 +25,7 @@ from safepoint.postgres.pid_file import live_pid_file
 from safepoint.postgres.server_user import server_user
 
 MARKER = "safepoint.restoring"
+_DRAFT = ".new"
 
 _NOT_FOR_A_SHELL = frozenset('"$`\\\n')
 """pg_ctl starts the server through a shell, with the directory in double quotes (src/bin/pg_ctl/pg_ctl.c)."""
@@ -50,18 +51,14 @@ class RestoreDirectory:
     def claim(self, binaries: Binaries, note: JsonObject, needed_bytes: int) -> None:
         """The directory is ours, empty but for the marker or what an earlier restore left; no server runs there.
 
-        RC002 when it is in use, not empty, another cluster's or not to be written; nothing was changed then.
+        RC002 when it is in use, not empty, another cluster's or not to be written; no file was changed then.
         """
-        existing = self.path / MARKER
         try:
-            if existing.exists():
-                self._require_same_cluster(note)
-            else:
-                _require_unused(self.path)
+            self._require_claimable(note)
             _require_space(self.path, needed_bytes)
             server_user(self.path, binaries).make_directory(self.path)
             self.hold()
-            write_durably(existing, json.dumps(note, indent=1).encode())
+            self._mark(note)
         except OSError as error:
             raise _unusable(f"that {self.path} cannot be written ({error.strerror})", "a place to write") from error
         self.stop_server(binaries)
@@ -112,6 +109,22 @@ class RestoreDirectory:
         if is_running(cluster):
             stop(cluster, mode="immediate")
 
+    def _mark(self, note: JsonObject) -> None:
+        """The marker is there; not held any more when it is not."""
+        try:
+            # Until we held it, another restore may have claimed the directory, and even finished.
+            self._require_claimable(note)
+            write_durably(self.path / MARKER, json.dumps(note, indent=1).encode())
+        except BaseException:
+            self.release()
+            raise
+
+    def _require_claimable(self, note: JsonObject) -> None:
+        if (self.path / MARKER).exists():
+            self._require_same_cluster(note)
+        else:
+            _require_unused(self.path)
+
     def _require_same_cluster(self, note: JsonObject) -> None:
         found = _read_marker(self.path / MARKER)
         if found.get("system_identifier") != note["system_identifier"]:
@@ -123,7 +136,7 @@ class RestoreDirectory:
 
 def write_durably(path: Path, content: bytes) -> None:
     """The file has this content, whole, after any crash; until then it had its old one."""
-    draft = path.with_name(path.name + ".new")
+    draft = path.with_name(path.name + _DRAFT)
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         rest = memoryview(content)
@@ -150,7 +163,7 @@ def _require_unused(path: Path) -> None:
         raise _unusable(f"a running server on {path}", "an absent or empty directory")
     if path.is_symlink() or (path.exists() and not path.is_dir()):
         raise _unusable(f"{path} to be no directory", "an absent or empty directory")
-    if path.is_dir() and any(path.iterdir()):
+    if path.is_dir() and not all(_is_marker_draft(entry) for entry in path.iterdir()):
         kind = "a data directory" if (path / "PG_VERSION").exists() else "files"
         raise _unusable(f"{kind} in {path}", "an absent or empty directory")
     if path.is_dir() and path.is_mount():
@@ -160,15 +173,31 @@ def _require_unused(path: Path) -> None:
             raise _unusable(f"{path} within the data directory {parent}", "a directory of its own")
 
 
+def _is_marker_draft(entry: Path) -> bool:
+    """Whether it is what a restore leaves that is killed while it writes its first file."""
+    return entry.name == MARKER + _DRAFT and entry.is_file() and not entry.is_symlink()
+
+
 def _parents(path: Path) -> Iterator[Path]:
     yield from path.resolve().parents
 
 
 def _require_space(path: Path, needed: int) -> None:
     place = next(parent for parent in (path, *_parents(path)) if parent.is_dir())
-    free = shutil.disk_usage(place).free
+    # A directory that may be claimed holds nothing, or what `clear` will take away.
+    free = shutil.disk_usage(place).free + _allocated_bytes(path)
     if free < needed:
         raise _unusable(f"{format_bytes(free)} free at {place}", f"{format_bytes(needed)} for files and WAL")
+
+
+def _allocated_bytes(path: Path) -> int:
+    """What the files below take of the disk; links are not followed, files that vanish meanwhile count nothing."""
+    found = 0
+    for folder, _, names in os.walk(path):
+        for name in names:
+            with suppress(FileNotFoundError):
+                found += os.lstat(os.path.join(folder, name)).st_blocks * 512  # noqa: PTH118 - of many thousands
+    return found
 
 
 def _unusable(found: str, expected: str) -> errors.SafepointError:

@@ -23,7 +23,16 @@ from safepoint.postgres.control import read_control
 from safepoint.recovery.configuration import configure, end_recovery_settings
 from safepoint.recovery.directory import RestoreDirectory
 from safepoint.recovery.files import write_files
-from safepoint.recovery.proofs import Outcome, Proof, Question, prove_files, prove_server, require_passed
+from safepoint.recovery.proofs import (
+    Outcome,
+    Proof,
+    ProofKind,
+    Question,
+    proof_from_json,
+    prove_files,
+    prove_server,
+    require_passed,
+)
 from safepoint.recovery.replay import ensure_replayed, ensure_running, promote_copy, recover, stopped_on_failure, url_of
 from safepoint.recovery.staging import stage_wal
 from safepoint.recovery.targets import PinnedRecovery, pinned_from_json, pinned_to_json
@@ -51,8 +60,10 @@ def plan_restore(
     into: Path,
     promotes: bool = True,
     questions: Sequence[Question] = (),
+    facts: Sequence[tuple[str, str]] = (),
+    warnings: Sequence[str] = (),
 ) -> Plan:
-    """The restore of a chosen recovery into a directory, with what will be read and where it will end."""
+    """The restore of a chosen recovery into a directory, with what will be read, where it will end, and `facts`."""
     arguments: dict[str, Json] = {
         "into": str(into.absolute()),
         "recovery": pinned_to_json(pinned),
@@ -71,11 +82,13 @@ def plan_restore(
         facts=(
             ("backup", f"{backup.id}, ended {format_instant(backup.stopped_at)}"),
             ("target", str(pinned.target)),
-            ("ends at", f"{pinned.end} on timeline {pinned.timeline}"),
+            ("ends at", f"{pinned.ending} on timeline {pinned.timeline}"),
             ("files", format_bytes(backup.raw_bytes)),
             ("WAL", format_bytes(pinned.wal_bytes)),
             ("server", f"PostgreSQL {backup.version.major}"),
+            *facts,
         ),
+        warnings=tuple(warnings),
     )
 
 
@@ -107,13 +120,10 @@ def restore_actions(
 
 def proofs_of(outcomes: Mapping[str, JsonObject]) -> tuple[Proof, ...]:
     """Every proof that a finished restore's steps made."""
-    found = [
-        cast("Mapping[str, str]", proof)
+    return tuple(
+        proof_from_json(cast("Mapping[str, str]", proof))
         for name in ("prove-files", "prove-server", "promote")
         for proof in cast("Sequence[Json]", outcomes.get(name, {}).get("proofs", ()))
-    ]
-    return tuple(
-        Proof(name=proof["name"], outcome=Outcome(proof["outcome"]), detail=proof["detail"]) for proof in found
     )
 
 
@@ -135,6 +145,24 @@ class _Restore:
         return self.directory.cluster(self.binaries)
 
 
+@contextmanager
+def _truth_told(directory: RestoreDirectory, step: Step) -> Generator[None]:
+    """No error says that nothing was changed where an unfinished copy is."""
+    try:
+        yield
+    except errors.SafepointError as error:
+        is_untouched = directory.is_finished or not directory.is_ours
+        if is_untouched or error.changed != errors.NOTHING_CHANGED:
+            raise
+        begins = "begins afresh" if step.name in {"check", "write"} else "goes on"
+        raise error.spec.error(
+            error.message,
+            changed=f"{directory.path} holds an unfinished copy, marked as such; production and repository are "
+            f"untouched; the same command {begins}",
+            hints=error.hints,
+        ) from error
+
+
 @dataclass(slots=True, kw_only=True)
 class _Restores:
     repository: Repository
@@ -142,7 +170,12 @@ class _Restores:
     _open: dict[str, _Restore] = field(default_factory=dict[str, _Restore])
 
     def bind(self, action: Callable[[_Restore, Context], JsonObject]) -> Action:
-        return lambda step, context: action(self._of(step), context)
+        def run(step: Step, context: Context) -> JsonObject:
+            restore = self._of(step)
+            with _truth_told(restore.directory, step):
+                return action(restore, context)
+
+        return run
 
     def stop_unfinished(self) -> None:
         """No server is left running on a copy that was not handed over."""
@@ -266,7 +299,7 @@ def _promote(restore: _Restore, context: Context) -> JsonObject:
         raise errors.RC003.error(
             f"found the promoted copy on timeline {timeline}, expected one after {restore.pinned.timeline}"
         )
-    proof = Proof(name="accepts writes", outcome=Outcome.PASS, detail=f"on timeline {timeline}")
+    proof = Proof(kind=ProofKind.WRITES, name="accepts writes", outcome=Outcome.PASS, detail=f"on timeline {timeline}")
     return {"timeline": timeline.value, "proofs": [proof.to_json()]}
 
 

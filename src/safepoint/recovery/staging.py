@@ -42,7 +42,7 @@ def stage_wal(
     """All WAL and histories of the recovery are in pg_wal, durable, and the guard beside them.
 
     Returns the end of the last whole record: what must be replayed when no target stops recovery before. WL002 when
-    WAL is missing, RP004 and RP005 when it is damaged.
+    WAL is missing, RP004 and RP005 when it is damaged, RC003 when no record ends in it.
     """
     pieces = repository.wal_pieces(pinned.system_identifier)
     staged: list[str] = []
@@ -133,11 +133,28 @@ def _write_guard(data: Path, staged: Sequence[str]) -> None:
 
 
 def _end_of_records(data: Path, segments: Sequence[WalSegment], end: Lsn) -> Lsn:
-    """From the last segment, or from as many more as a record that fills them takes; the first byte when none ends."""
-    wal = b""
-    for segment in reversed(segments):
-        wal = (data / "pg_wal" / segment.name).read_bytes()[: end - segment.start] + wal
-        if (found := last_record_end(wal, segment.start)) is not None:
+    """From the last segment, or from as many more before it, on its timeline, as a record that fills them takes."""
+    wal, begin = b"", end
+    for segment in _last_stretch(segments):
+        wal = (data / "pg_wal" / segment.name).read_bytes()[: begin - segment.start] + wal
+        begin = segment.start
+        if (found := last_record_end(wal, begin)) is not None:
             return found
-        end = segment.start
-    return end
+    raise errors.RC003.error(
+        f"found no record that ends in the WAL from {begin} up to {end}, expected one: nothing would show that "
+        "recovery reached its end",
+        hints=[
+            errors.ask("was this WAL written by a server built with another WAL block size?"),
+            errors.run("choose an earlier target: `--to TARGET`"),
+        ],
+    )
+
+
+def _last_stretch(segments: Sequence[WalSegment]) -> Iterator[WalSegment]:
+    """The last segment and those before it, as far as each follows the other on one timeline, backwards."""
+    later: WalSegment | None = None
+    for segment in reversed(segments):
+        if later is not None and segment.next != later:
+            return
+        yield segment
+        later = segment

@@ -6,9 +6,9 @@ from its start to its end; whatever cannot be reached so is refused before anyth
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from enum import Enum
 from typing import Any
 
@@ -42,11 +42,10 @@ class RecoveryTarget:
     kind: TargetKind
     lsn: Lsn | None = None
     time: datetime | None = None
-    assumed_utc: bool = False
 
     def __str__(self) -> str:
         if self.time is not None:
-            return format_instant(self.time) + (" (no zone given, UTC assumed)" if self.assumed_utc else "")
+            return format_instant(self.time)
         return "latest" if self.lsn is None else str(self.lsn)
 
 
@@ -54,8 +53,9 @@ class RecoveryTarget:
 class PinnedRecovery:
     """A recovery decided: from which backup, along which WAL, to which end.
 
-    `end` is the LSN that must have been replayed, unless a time target stopped recovery before; `path` is the WAL to
-    be had, its last leg ending at or after `end`.
+    `end` is the LSN that must have been replayed; with a time target it only says where WAL is known to have passed
+    that instant, and recovery stops at the first commit after it, before `end` or behind. `path` is the WAL to be had:
+    its last leg ends at or after `end`, and recovery never beyond that.
     """
 
     backup_id: str
@@ -66,37 +66,75 @@ class PinnedRecovery:
     path: tuple[WalPath, ...]
 
     @property
+    def ending(self) -> str:
+        """Where recovery will stop, in words that stay true."""
+        if self.target.time is not None:
+            return f"the first commit after the target, before {self.path[-1].end}"
+        return str(self.end)
+
+    @property
     def wal_bytes(self) -> int:
         """Bytes of WAL between the backup's start and the end."""
         return sum(leg.end - leg.start for leg in self.path)
 
 
-def parse_target(text: str) -> RecoveryTarget:
-    """`latest`, an LSN, or an ISO 8601 instant; without a zone UTC is assumed and said. RC005 for anything else."""
+def parse_target(text: str, *, local: tzinfo | None = None) -> RecoveryTarget:
+    """`latest`, an LSN, or an ISO 8601 instant with its zone. RC005 for anything else.
+
+    `local` is the zone in which one without is also read for the hints: by default this machine's.
+    """
     if text.strip().lower() == "latest":
         return RecoveryTarget(kind=TargetKind.LATEST)
     try:
         return RecoveryTarget(kind=TargetKind.LSN, lsn=Lsn.parse(text.strip()))
     except ValueError:
-        return _parse_time(text.strip())
+        return _parse_time(text.strip(), local)
 
 
 def choose(
-    target: RecoveryTarget, coverage: Coverage, backups: Sequence[BackupManifest], *, timeline: TimelineId | None = None
+    target: RecoveryTarget,
+    coverage: Coverage,
+    backups: Sequence[BackupManifest],
+    *,
+    timeline: TimelineId | None = None,
+    damaged: Collection[str] = (),
 ) -> PinnedRecovery:
     """The recovery from the newest backup that reaches the target, on the newest timeline unless one is given.
 
-    RC001 when none does, saying what can be reached.
+    Backups whose id is in `damaged` are passed over. RC001 when none is left, saying what can be reached, and from
+    which of the damaged.
     """
     by_id = {backup.id: backup for backup in backups}
-    wanted = [interval for interval in coverage.intervals if timeline in {None, interval.timeline}]
-    reaching = [interval for interval in wanted if interval.backup_id in by_id and _reaches(interval, target)]
+    wanted = [
+        interval
+        for interval in coverage.intervals
+        if timeline in {None, interval.timeline} and interval.backup_id in by_id
+    ]
+    reaching = sorted((interval for interval in wanted if _reaches(interval, target)), key=_newness)
     if not reaching:
         raise _unreachable(target, wanted, coverage.gaps)
-    interval = max(reaching, key=lambda candidate: (candidate.timeline, candidate.start))
+    leading = _leading_as_far(reaching, target)
+    interval = next((found for found in leading if found.backup_id not in damaged), None)
+    if interval is None:
+        raise _only_damaged(target, leading, [found for found in wanted if found.backup_id not in damaged])
     if target.kind is TargetKind.LATEST:
         _refuse_hole_after(interval, coverage.gaps)
     return _pin(interval, target, by_id[interval.backup_id])
+
+
+def passed_over(pinned: PinnedRecovery, coverage: Coverage, damaged: Collection[str]) -> tuple[str, ...]:
+    """Ids of the damaged backups that `choose` would have preferred, oldest first."""
+    reaching = sorted(
+        (
+            interval
+            for interval in coverage.intervals
+            if interval.timeline == pinned.timeline and _reaches(interval, pinned.target)
+        ),
+        key=_newness,
+    )
+    names = [interval.backup_id for interval in reaching]
+    newer = names[names.index(pinned.backup_id) + 1 :]
+    return tuple(name for name in newer if name in damaged)
 
 
 def pinned_to_json(pinned: PinnedRecovery) -> dict[str, Json]:
@@ -136,17 +174,28 @@ def pinned_from_json(value: Any) -> PinnedRecovery:
     )
 
 
-def _parse_time(text: str) -> RecoveryTarget:
+def _parse_time(text: str, local: tzinfo | None) -> RecoveryTarget:
     try:
         instant = datetime.fromisoformat(text)
-        assumed = instant.tzinfo is None
-        instant = instant.replace(tzinfo=UTC) if assumed else instant.astimezone(UTC)
+        if instant.tzinfo is None:
+            raise _without_zone(text, instant, local)
+        instant = instant.astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise errors.RC005.error(
             f"found {text!r}, expected `latest`, an LSN like 0/3000028 or a time like 2026-03-01T02:10:07+00:00",
             hints=[errors.run("write the time in ISO 8601 with its zone: `--to 2026-03-01T02:10:07+01:00`")],
         ) from error
-    return RecoveryTarget(kind=TargetKind.TIME, time=instant, assumed_utc=assumed)
+    return RecoveryTarget(kind=TargetKind.TIME, time=instant)
+
+
+def _without_zone(text: str, instant: datetime, local: tzinfo | None) -> errors.SafepointError:
+    here = instant.astimezone() if local is None else instant.replace(tzinfo=local)
+    hints = [errors.run(f"if it is UTC: `--to '{instant.isoformat()}Z'`")]
+    if here.utcoffset():
+        hints.append(errors.run(f"if it is this machine's time: `--to '{here.isoformat()}'`"))
+    else:
+        hints.append(errors.run(f"if it is another zone's, with its offset: `--to '{instant.isoformat()}+01:00'`"))
+    return errors.RC005.error(f"found no zone in {text!r}, expected one as in …Z or …+01:00", hints=hints)
 
 
 def _reaches(interval: Interval, target: RecoveryTarget) -> bool:
@@ -160,6 +209,23 @@ def _reaches(interval: Interval, target: RecoveryTarget) -> bool:
 def _is_on_last_leg_or_before(interval: Interval, lsn: Lsn) -> bool:
     """Whether the position lies on the interval's own timeline; before the switch a simpler interval reaches it."""
     return lsn >= interval.path[-1].start
+
+
+def _newness(interval: Interval) -> tuple[TimelineId, Lsn]:
+    return interval.timeline, interval.start
+
+
+def _leading_as_far(reaching: Sequence[Interval], target: RecoveryTarget) -> list[Interval]:
+    """Those that lead to the very same state as the newest, which is the last given; newest first.
+
+    Another timeline is another history, and what ends earlier is not the latest.
+    """
+    newest = reaching[-1]
+    return [
+        interval
+        for interval in reversed(reaching)
+        if interval.timeline == newest.timeline and (target.kind is not TargetKind.LATEST or interval.end >= newest.end)
+    ]
 
 
 def _pin(interval: Interval, target: RecoveryTarget, backup: BackupManifest) -> PinnedRecovery:
@@ -212,6 +278,25 @@ def _unreachable(target: RecoveryTarget, intervals: Sequence[Interval], gaps: Se
     return errors.RC001.error(
         f"found target {target}, expected one that can be reached: {reachable}{holes}",
         hints=_unreachable_hints(target, intervals),
+    )
+
+
+def _only_damaged(
+    target: RecoveryTarget, leading: Sequence[Interval], sound: Sequence[Interval]
+) -> errors.SafepointError:
+    newest = leading[0].backup_id
+    names = ", ".join(dict.fromkeys(interval.backup_id for interval in leading))
+    reachable = "; ".join(_reachable(interval) for interval in sound) or "nothing"
+    hints = [
+        errors.run(f"check it again, should the store have lied: `safepoint verify --backup {newest}`"),
+        errors.run(f"try it all the same, every file is checked as it is written: `--backup {newest}`"),
+    ]
+    if sound:
+        hints.append(errors.run(f"restore what sound backups reach: `--to {max(sound, key=_newness).end}`"))
+    return errors.RC001.error(
+        f"found target {target} reached only from backups that their last verification found damaged ({names}), "
+        f"expected a sound one; sound ones reach: {reachable}",
+        hints=hints,
     )
 
 

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from safepoint import errors
 from safepoint.backup.fetch_coverage import fetch_coverage
 from safepoint.model.backup import BackupManifest
-from safepoint.model.coverage import Coverage
+from safepoint.model.coverage import Coverage, Interval
+from safepoint.model.json_value import Json
 from safepoint.model.measures import format_instant
 from safepoint.model.proof import ProofLevel
 from safepoint.repository import Repository
+from safepoint.strategy import BackupKind, Strategy
 
 VERIFICATIONS = "verifications"
 """Records of backups that were read back whole."""
@@ -55,6 +57,11 @@ def holdings_of(repository: Repository, database: str) -> Holdings:
     return Holdings(cluster=cluster, backups=backups, coverage=coverage)
 
 
+def first_tier(strategy: Strategy) -> str | None:
+    """The first tier of physical backups, to be named in commands."""
+    return next((tier.name for tier in strategy.tiers if tier.kind is BackupKind.PHYSICAL), None)
+
+
 def backups_of(repository: Repository, database: str) -> tuple[BackupManifest, ...]:
     """The database's backups, oldest first."""
     return tuple(backup for backup in repository.backups() if backup.database == database)
@@ -68,7 +75,7 @@ def chosen_backup(repository: Repository, database: str, backup_id: str | None) 
         known = ", ".join(backup.id for backup in backups[-5:]) or "none"
         raise errors.BK003.error(
             f"found no backup {backup_id or 'at all'} of {database}, expected one of: {known}",
-            hints=[errors.run(f"take one: `safepoint backup {database} --tier daily`")],
+            hints=[errors.run(f"take one: `safepoint backup {database}`")],
         )
     return found[-1]
 
@@ -88,11 +95,38 @@ def proofs_of(repository: Repository) -> dict[str, Proven]:
 
 
 def describe(coverage: Coverage) -> list[str]:
-    """A line for each interval and each gap."""
+    """A line for each interval and each gap, for people."""
     intervals = [
         f"{interval.backup_id}: timeline {interval.timeline}, {interval.start} up to {interval.end}, "
-        f"{format_instant(interval.earliest)} up to {format_instant(interval.latest or interval.earliest)}"
+        f"{_instants(interval)}"
         for interval in coverage.intervals
     ]
     gaps = [f"gap: timeline {gap.timeline}, {gap.start} up to {gap.end}" for gap in coverage.gaps]
     return intervals + gaps
+
+
+def _instants(interval: Interval) -> str:
+    if interval.latest is None:
+        return f"{format_instant(interval.earliest)}; no instant after the backup is proven"
+    return f"{format_instant(interval.earliest)} up to {format_instant(interval.latest)}"
+
+
+def coverage_to_json(coverage: Coverage) -> dict[str, Json]:
+    """What can be restored and what is missing, for programs; `latest` null: no instant after the backup is proven."""
+    return {
+        "restorable": [
+            {
+                "backup": interval.backup_id,
+                "timeline": interval.timeline.value,
+                "start_lsn": str(interval.start),
+                "end_lsn": str(interval.end),
+                "earliest": interval.earliest.isoformat(),
+                "latest": interval.latest.isoformat() if interval.latest else None,
+            }
+            for interval in coverage.intervals
+        ],
+        "gaps": [
+            {"timeline": gap.timeline.value, "start_lsn": str(gap.start), "end_lsn": str(gap.end)}
+            for gap in coverage.gaps
+        ],
+    }

@@ -2,38 +2,59 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import psycopg
 
 from safepoint.errors import SafepointError, Unreachable
 from safepoint.migration.status import State as MigrationState
 from safepoint.model.measures import Clock, system_clock
-from safepoint.monitoring.situation import BackupSeen, MigrationsSeen, ServerSeen, Situation, WalSeen
+from safepoint.monitoring.situation import BackupSeen, MigrationsSeen, ServerSeen, Situation, SlotSeen, WalSeen
 from safepoint.postgres.connect import connect
 from safepoint.postgres.facts import fetch_server_facts
+from safepoint.postgres.replication import slot_name
 from safepoint.strategy import DatabaseStrategy, Platform
-from safepoint.workflows.held import NOT_READ, Holdings, holdings_of, proofs_of
+from safepoint.workflows.held import NOT_READ, Holdings, Proven, first_tier, holdings_of, proofs_of
 from safepoint.workflows.migrate import survey_migrations
 from safepoint.workflows.project import Project
+
+_SLOT = """
+SELECT active, wal_status,
+       CASE WHEN NOT pg_is_in_recovery() THEN pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::bigint END
+FROM pg_replication_slots WHERE slot_name = %s
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Held:
+    """What was seen of the repository; with an obstacle nothing."""
+
+    cluster: str | None = None
+    backups: tuple[BackupSeen, ...] = ()
+    wal: WalSeen | None = None
+    obstacle: str = ""
 
 
 def situation_of(project: Project, name: str, *, clock: Clock = system_clock) -> Situation:
     """The database as it is now, by its server's clock where that answers; raises only when the name is unknown."""
     database = project.strategy.database(name)
     server, server_obstacle, is_server_down = _look_at_server(project, database)
-    backups, wal, repository_obstacle = _look_at_repository(project, database)
+    held = _look_at_repository(project, database)
     return Situation(
         database=database.name,
         now=server.clock if server else clock(),
         rpo=min((scenario.rpo for scenario in project.strategy.scenarios), default=None),
+        tier=first_tier(project.strategy),
         server=server,
         server_obstacle=server_obstacle,
         is_server_down=is_server_down,
         has_repository=bool(project.strategy.repositories),
-        repository_obstacle=repository_obstacle,
-        backups=backups,
-        wal=wal,
+        repository_obstacle=held.obstacle,
+        cluster=held.cluster,
+        backups=held.backups,
+        wal=held.wal,
         migrations=tuple(_look_at_migrations(project, database, item.name) for item in database.migrations),
     )
 
@@ -43,44 +64,65 @@ def _look_at_server(project: Project, database: DatabaseStrategy) -> tuple[Serve
         with connect(project.database_url(database)) as connection:
             facts = fetch_server_facts(connection)
             row = connection.execute("SELECT clock_timestamp()").fetchone()
+            slot, slot_obstacle = _look_at_slot(connection, slot_name(database.name))
     except SafepointError as error:
         return None, error.message, isinstance(error, Unreachable)
     except psycopg.Error as error:
         return None, _answered(error), False
     assert row is not None  # noqa: S101 - the function returns one row
-    return ServerSeen(version=str(facts.version), is_in_recovery=facts.is_in_recovery, clock=row[0]), "", False
+    seen = ServerSeen(
+        version=str(facts.version),
+        is_in_recovery=facts.is_in_recovery,
+        clock=row[0],
+        system_identifier=None if facts.system_identifier is None else str(facts.system_identifier),
+        slot_name=slot_name(database.name),
+        slot=slot,
+        slot_obstacle=slot_obstacle,
+    )
+    return seen, "", False
 
 
-def _look_at_repository(
-    project: Project, database: DatabaseStrategy
-) -> tuple[tuple[BackupSeen, ...], WalSeen | None, str]:
+def _look_at_slot(connection: psycopg.Connection[Any], name: str) -> tuple[SlotSeen | None, str]:
+    """The slot, or None with what kept it from being seen, if anything did."""
+    try:
+        row = connection.execute(_SLOT, [name]).fetchone()
+    except psycopg.errors.InsufficientPrivilege as error:
+        return None, f"the role may not see replication slots: {error}"
+    return (SlotSeen(is_active=row[0], wal_status=row[1], kept_bytes=row[2]) if row else None), ""
+
+
+def _look_at_repository(project: Project, database: DatabaseStrategy) -> _Held:
     if not project.strategy.repositories:
-        return (), None, ""
+        return _Held()
     if database.platform is not Platform.SELF_MANAGED:
-        return (), None, f'this version backs up no database of platform "{database.platform.value}"'
+        return _Held(obstacle=f'this version backs up no database of platform "{database.platform.value}"')
     try:
         repository = project.repository()
         held = holdings_of(repository, database.name)
         proofs = proofs_of(repository)
     except SafepointError as error:
-        return (), None, error.message
+        return _Held(obstacle=error.message)
     backups = tuple(
         BackupSeen(
             id=backup.id,
             tier=backup.tier,
+            timeline=backup.timeline,
+            start=backup.start_lsn,
             stopped_at=backup.stopped_at,
             proof=proofs.get(backup.id, NOT_READ).level,
             is_damaged=proofs.get(backup.id, NOT_READ).is_damaged,
         )
         for backup in held.backups
     )
-    return backups, WalSeen(latest=_latest(held), gaps=held.coverage.gaps) if backups else None, ""
+    wal = WalSeen(latest=_latest(held, proofs), gaps=held.coverage.gaps) if backups else None
+    return _Held(cluster=held.cluster, backups=backups, wal=wal)
 
 
-def _latest(held: Holdings) -> datetime | None:
-    """The newest instant provable on the newest timeline."""
-    timeline = max((interval.timeline for interval in held.coverage.intervals), default=None)
-    on_it = (interval.latest for interval in held.coverage.intervals if interval.timeline == timeline)
+def _latest(held: Holdings, proofs: dict[str, Proven]) -> datetime | None:
+    """The newest instant provable on the newest timeline, from a backup that is not known to be damaged."""
+    sound = [item for item in held.coverage.intervals if not proofs.get(item.backup_id, NOT_READ).is_damaged]
+    timeline = max((interval.timeline for interval in sound), default=None)
+    on_it = (interval.latest for interval in sound if interval.timeline == timeline)
     return max((instant for instant in on_it if instant is not None), default=None)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from safepoint import errors
 from safepoint.migration.deploy import (
@@ -15,7 +16,8 @@ from safepoint.migration.deploy import (
     survey,
 )
 from safepoint.migration.deploy.plan import CONFIRM_ACTION
-from safepoint.model.safety import Safety, SafetyDemand
+from safepoint.model.measures import format_duration
+from safepoint.model.safety import SafetyDemand, SafetyFacts
 from safepoint.postgres.connect import connect
 from safepoint.postgres.url import DatabaseUrl
 from safepoint.steps.execute import Observer, Run, execute
@@ -33,7 +35,7 @@ class Deployment:
     plan: Plan
     url: DatabaseUrl
     schema: str
-    safety: Safety | None
+    safety: RepositorySafety | None
 
     @property
     def migrations(self) -> tuple[str, ...]:
@@ -77,12 +79,40 @@ def prepare_deploy(
         safety=demand,
         without_backup=without_backup,
     )
-    return Deployment(
-        plan=plan_deploy(url, migrations.folder, schema=migrations.schema, settings=settings),
-        url=url,
-        schema=migrations.schema,
-        safety=None if without_backup else _safety(project, database, url, demand),
-    )
+    safety = None if without_backup else _safety(project, database, url, demand)
+    plan = plan_deploy(url, migrations.folder, schema=migrations.schema, settings=settings)
+    if without_backup is None and plan.steps:
+        plan = replace(plan, facts=tuple(_with_found(plan.facts, demand, safety)))
+    return Deployment(plan=plan, url=url, schema=migrations.schema, safety=safety)
+
+
+def _with_found(
+    facts: Iterable[tuple[str, str]], demand: SafetyDemand, safety: RepositorySafety | None
+) -> Iterable[tuple[str, str]]:
+    """The plan's facts, where what is needed of a backup stands beside what is there now; the gate judges later."""
+    needed = f"a backup {demand.proof.value}, not older than {format_duration(demand.max_age)}"
+    for name, fact in facts:
+        yield name, f"needed: {needed}; found: {_found(safety)}" if name == "backup" else fact
+
+
+def _found(safety: RepositorySafety | None) -> str:
+    if safety is None:
+        return "unknown: no repository"
+    try:
+        facts = safety.now()
+    except errors.SafepointError as error:
+        return f"unknown: {error.message}"
+    return describe_safety(facts)
+
+
+def describe_safety(facts: SafetyFacts) -> str:
+    """Which backup is there, how far it is proven and how old it is."""
+    if facts.backup_id is None:
+        return f"none but {facts.damaged} damaged" if facts.damaged else "none"
+    proof = facts.proof.value if facts.proof else "of unknown proof"
+    age = f"ended {format_duration(facts.backup_age)} ago" if facts.backup_age is not None else "of unknown age"
+    behind = f", with a WAL gap after it from {facts.gap.start} up to {facts.gap.end}" if facts.gap else ""
+    return f"{facts.backup_id}, {proof}, {age}{behind}"
 
 
 def _migrations(database: DatabaseStrategy, application: str | None) -> MigrationsStrategy:
@@ -107,7 +137,9 @@ def _require_primary(url: DatabaseUrl) -> None:
         )
 
 
-def _safety(project: Project, database: DatabaseStrategy, url: DatabaseUrl, demand: SafetyDemand) -> Safety | None:
+def _safety(
+    project: Project, database: DatabaseStrategy, url: DatabaseUrl, demand: SafetyDemand
+) -> RepositorySafety | None:
     if not project.strategy.repositories or database.platform is not Platform.SELF_MANAGED:
         return None
-    return RepositorySafety(url=url, repository=project.repository(), demand=demand)
+    return RepositorySafety(url=url, repository=project.repository(), database=database.name, demand=demand)

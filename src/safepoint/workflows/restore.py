@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
 from safepoint import errors
-from safepoint.errors import SafepointError
+from safepoint.errors import Damaged, SafepointError
 from safepoint.model.json_value import Json
-from safepoint.model.proof import ProofLevel
 from safepoint.postgres.connect import connect
 from safepoint.postgres.url import DatabaseUrl
+from safepoint.recovery.configuration import PRODUCTION
 from safepoint.recovery.directory import MARKER
 from safepoint.recovery.plan import plan_restore, proofs_of, restore_actions
-from safepoint.recovery.proofs import Outcome, Proof, Question
-from safepoint.recovery.targets import choose, parse_target
+from safepoint.recovery.proofs import Proof, Question
+from safepoint.recovery.targets import PinnedRecovery, choose, parse_target, passed_over
+from safepoint.recovery.verdict import level_of
 from safepoint.repository import Repository, open_repository
 from safepoint.steps.execute import Observer, Run, execute
 from safepoint.steps.journal import open_file_journal, read_file_journal
@@ -31,7 +32,8 @@ from safepoint.steps.plan import Plan
 from safepoint.stores import open_store
 from safepoint.strategy import resolve
 from safepoint.strategy.kinds import located
-from safepoint.workflows.held import RESTORES, holdings_of
+from safepoint.workflows import held
+from safepoint.workflows.held import RESTORES, Holdings, chosen_backup, holdings_of
 from safepoint.workflows.project import Project, state_directory
 
 _DATABASES = """
@@ -60,6 +62,11 @@ class Restored:
     proofs: tuple[Proof, ...]
     seconds: Mapping[str, float]
     evidence: str
+
+    @property
+    def configuration(self) -> Path:
+        """Where production's configuration is kept; the copy has one of its own."""
+        return self.data / PRODUCTION
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,24 +114,41 @@ def source_at(url: str, key: str, name: str | None, environment: Mapping[str, st
     passphrase = None if key == "none" else resolve(key, base=here, environment=environment).secret
     repository = open_repository(open_store(located(url, here)), passphrase)
     names = sorted({backup.database for backup in repository.backups()})
-    if name is None and len(names) != 1:
-        raise errors.BK003.error(
-            f"found {len(names)} databases in {url} ({', '.join(names) or 'none'}), expected one, or the name of one",
-            hints=[errors.run("name it: `safepoint restore NAME --repository URL …`")] if names else [],
-        )
-    return Source(repository=repository, database=name or names[0])
+    return Source(repository=repository, database=_named(name, names, url))
 
 
 def prepare_restore(
-    source: Source, *, to: str, into: Path, promotes: bool = True, queries: Sequence[str] = ()
+    source: Source,
+    *,
+    to: str,
+    into: Path,
+    promotes: bool = True,
+    queries: Sequence[str] = (),
+    backup_id: str | None = None,
 ) -> Restore:
-    """The plan of a restore; RC001, RC005 when the target cannot be reached or read. Touches nothing."""
+    """The plan of a restore; RC001, RC005 when the target cannot be reached or read. Touches nothing.
+
+    From the newest backup that reaches the target and is not known to be damaged, or from the one of `backup_id`,
+    whatever is known of it (BK003 when there is none).
+    """
     target = parse_target(to)
-    held = holdings_of(source.repository, source.database)
-    pinned = choose(target, held.coverage, held.backups)
-    backup = next(backup for backup in held.backups if backup.id == pinned.backup_id)
-    questions = [Question(database=source.database, query=query) for query in queries]
-    plan = plan_restore(pinned, backup, into=into, promotes=promotes, questions=questions)
+    holdings = holdings_of(source.repository, source.database)
+    suspects = _suspects(source.repository)
+    if backup_id is None:
+        pinned = choose(target, holdings.coverage, holdings.backups, damaged=suspects.damaged)
+    else:
+        named = chosen_backup(source.repository, source.database, backup_id)
+        pinned = choose(target, holdings.coverage, [named])
+    backup = next(backup for backup in holdings.backups if backup.id == pinned.backup_id)
+    plan = plan_restore(
+        pinned,
+        backup,
+        into=into,
+        promotes=promotes,
+        questions=[Question(database=source.database, query=query) for query in queries],
+        facts=_passed_over(pinned, holdings, suspects.damaged) if backup_id is None else (),
+        warnings=suspects.warnings_for(backup.id),
+    )
     return Restore(plan=plan, source=source, into=into.absolute(), backup=backup.id, target=str(pinned.target))
 
 
@@ -132,11 +156,9 @@ def conclude(restore: Restore, run: Run) -> Restored:
     """What came of it, and the record of it in the repository; only then is the restore no longer under way."""
     proofs = proofs_of(run.outcomes)
     finish, recover = run.outcomes["finish"], run.outcomes["recover"]
-    asked = [proof for proof in proofs if proof.name.startswith("query")]
-    level = ProofLevel.QUERIED if asked and all(p.outcome is Outcome.PASS for p in asked) else ProofLevel.RESTORED
     record: dict[str, Json] = {
         "backup": restore.backup,
-        "proof": level.value,
+        "proof": level_of(proofs).value,
         "at": datetime.now(UTC).isoformat(),
         "replayed": recover["replayed"],
         "seconds": dict(run.seconds),
@@ -156,6 +178,53 @@ def conclude(restore: Restore, run: Run) -> Restored:
     )
     _journal_path(restore.plan).unlink(missing_ok=True)
     return restored
+
+
+def _named(name: str | None, names: Sequence[str], url: str) -> str:
+    """The database meant, of those that the repository holds; BK003 names them."""
+    found = [known for known in names if name in {None, known}]
+    if len(found) == 1:
+        return found[0]
+    known = ", ".join(names) or "none"
+    if not names:
+        hints = [errors.ask("is that the repository meant? no backup was ever finished in it")]
+    else:
+        hints = [errors.run(f"name it: `safepoint restore {names[0]} --repository {url} …`")]
+    message = (
+        f"found {len(names)} databases in {url} ({known}), expected one, or the name of one"
+        if name is None
+        else f"found no database {name} in {url}, expected one of: {known}"
+    )
+    raise errors.BK003.error(message, hints=hints)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Suspects:
+    """The backups that their last verification found damaged; `unknown` says why that cannot be known."""
+
+    damaged: frozenset[str]
+    unknown: str | None = None
+
+    def warnings_for(self, backup_id: str) -> list[str]:
+        if self.unknown is not None:
+            return [f"which backups were found damaged is unknown: {self.unknown}"]
+        if backup_id in self.damaged:
+            return [f"the last verification of {backup_id} found damage; every file is checked as it is written"]
+        return []
+
+
+def _suspects(repository: Repository) -> _Suspects:
+    try:
+        proven = held.proofs_of(repository)
+    except Damaged as error:
+        # Evidence that cannot be read keeps nobody from what is left: files and WAL are checked anyway.
+        return _Suspects(damaged=frozenset(), unknown=error.message)
+    return _Suspects(damaged=frozenset(name for name, known in proven.items() if known.is_damaged))
+
+
+def _passed_over(pinned: PinnedRecovery, holdings: Holdings, damaged: Collection[str]) -> list[tuple[str, str]]:
+    names = passed_over(pinned, holdings.coverage, damaged)
+    return [("passed over", f"{name}: its last verification found damage") for name in names]
 
 
 def _has_begun_to_finish(journal: Path) -> bool:

@@ -6,7 +6,7 @@ from safepoint.cli.options import ConfigOption, DatabaseArgument, JsonOption, Re
 from safepoint.cli.show import data, print_json, print_table
 from safepoint.model.measures import format_bytes, format_instant
 from safepoint.workflows.back_up import backup_to_json, stored_bytes
-from safepoint.workflows.held import NOT_READ, describe, holdings_of, proofs_of
+from safepoint.workflows.held import NOT_READ, coverage_to_json, describe, holdings_of, proofs_of
 from safepoint.workflows.project import load_project
 
 
@@ -25,7 +25,7 @@ def backups(
     level = {item.id: str(proofs.get(item.id, NOT_READ)) for item in held.backups}
     if is_json:
         listed = [backup_to_json(item, level[item.id]) for item in held.backups]
-        print_json({"database": name, "backups": listed, "restorable": describe(held.coverage)})
+        print_json({"database": name, "backups": listed, **coverage_to_json(held.coverage)})
         return
     rows = [
         (

@@ -71,7 +71,11 @@ def deploy(
     if is_json:
         print_json({"plan": job.plan.id, "applied": list(job.migrations), "steps": dict(run.outcomes)})
     else:
-        print_facts([("applied", ", ".join(job.migrations) or "nothing was pending")])
+        facts = [("applied", ", ".join(job.migrations) or "nothing was pending")]
+        if job.safety is not None and (point := run.outcomes.get("gate", {}).get("restore_point")):
+            of = f" {database}" if database else ""
+            facts.append(("to go back", f"`safepoint restore{of} --to {point} --into DIR`"))
+        print_facts(facts)
 
 
 def _row(item: Migration) -> tuple[str, str, str]:

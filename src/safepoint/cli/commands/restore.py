@@ -11,6 +11,7 @@ from safepoint.cli.carry_out import show_then_execute
 from safepoint.cli.options import ConfigOption, DatabaseArgument, DryRunOption, JsonOption, command
 from safepoint.cli.show import print_facts, print_json
 from safepoint.model.json_value import Json
+from safepoint.recovery.proofs import NO_AMCHECK
 from safepoint.workflows.project import load_project
 from safepoint.workflows.restore import Restored, Source, conclude, prepare_restore, source_at, source_of
 
@@ -19,7 +20,9 @@ def restore(
     database: DatabaseArgument = None,
     to: Annotated[
         str,
-        typer.Option(metavar="TARGET", help="latest, an instant (2026-03-01T02:10:07+00:00) or an LSN (0/5000028)."),
+        typer.Option(
+            metavar="TARGET", help="latest, an instant with its zone (2026-03-01T02:10:07Z) or an LSN (0/5000028)."
+        ),
     ] = ...,  # type: ignore[assignment]
     into: Annotated[Path, typer.Option(metavar="DIR", help="An absent or empty directory.")] = ...,  # type: ignore[assignment]
     repository: Annotated[
@@ -32,6 +35,10 @@ def restore(
     key: Annotated[
         str, typer.Option(metavar="REFERENCE", help="With a repository's URL: where its key is kept.")
     ] = "env:SAFEPOINT_KEY",
+    backup: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="The backup to begin from; by default the newest that is not known damaged."),
+    ] = None,
     promote: Annotated[
         bool, typer.Option("--promote/--no-promote", help="Leave the copy writable, or in recovery at the target.")
     ] = True,
@@ -48,7 +55,7 @@ def restore(
     touched. Killed anywhere, the same command goes on or begins afresh.
     """
     source = _source(database, repository, key, config)
-    job = prepare_restore(source, to=to, into=into, promotes=promote, queries=query or ())
+    job = prepare_restore(source, to=to, into=into, promotes=promote, queries=query or (), backup_id=backup)
     run = show_then_execute(job.plan, job.execute, is_dry_run=dry_run, is_json=is_json)
     if run is None:
         return
@@ -56,16 +63,7 @@ def restore(
     if is_json:
         print_json(_as_json(restored))
         return
-    facts = [
-        ("restored", f"{restored.backup} to {restored.target}"),
-        ("replayed", f"up to {restored.replayed}, last commit {restored.last_commit or 'unknown'}"),
-        *((proof.name, f"{proof.outcome.value}: {proof.detail}") for proof in restored.proofs),
-        ("evidence", restored.evidence),
-        ("seconds", f"{sum(restored.seconds.values()):.1f}"),
-        ("connect", f"psql '{restored.url.redacted}'"),
-        ("stop it", f"kill -INT $(head -1 {restored.data}/postmaster.pid)"),
-    ]
-    print_facts(facts)
+    print_facts(_as_facts(restored))
 
 
 app = command(restore, "restore")
@@ -78,6 +76,23 @@ def _source(database: str | None, repository: str | None, key: str, config: Path
     return source_of(load_project(config), database, repository)
 
 
+def _as_facts(restored: Restored) -> list[tuple[str, str]]:
+    facts = [
+        ("restored", f"{restored.backup} to {restored.target}"),
+        ("replayed", f"up to {restored.replayed}, last commit {restored.last_commit or 'unknown'}"),
+        *((proof.name, f"{proof.outcome.value}: {proof.detail}") for proof in restored.proofs),
+        ("evidence", restored.evidence),
+        ("seconds", f"{sum(restored.seconds.values()):.1f}"),
+        ("configuration", f"production's is in {restored.configuration}"),
+        ("the copy", "listens on a socket only and archives nowhere"),
+        ("connect", f"psql '{restored.url.redacted}'"),
+        ("stop it", f"kill -INT $(head -1 {restored.data}/postmaster.pid)"),
+    ]
+    if any(proof.detail == NO_AMCHECK for proof in restored.proofs):
+        facts.append(("hint", "so that the next restore can check indexes, in production: `CREATE EXTENSION amcheck`"))
+    return facts
+
+
 def _as_json(restored: Restored) -> dict[str, Json]:
     return {
         "backup": restored.backup,
@@ -85,6 +100,7 @@ def _as_json(restored: Restored) -> dict[str, Json]:
         "replayed": restored.replayed,
         "last_commit": restored.last_commit,
         "data": str(restored.data),
+        "configuration": str(restored.configuration),
         "url": restored.url.reveal(),
         "proofs": [proof.to_json() for proof in restored.proofs],
         "seconds": dict(restored.seconds),

@@ -13,10 +13,16 @@ from safepoint.postgres.parse import IndexTarget
 
 _COLUMNS = """
 SELECT n.nspname AS schema, c.relname AS name, i.indisvalid AND i.indisready AS is_valid, i.indisunique AS is_unique,
-    EXISTS (SELECT 1 FROM pg_stat_progress_create_index p WHERE p.index_relid = c.oid) AS is_being_built
+    EXISTS (SELECT 1 FROM pg_stat_progress_create_index p WHERE p.index_relid = c.oid)
+    OR NOT pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') AND EXISTS (
+        SELECT 1 FROM pg_locks l WHERE l.relation = i.indrelid AND l.mode = 'ShareUpdateExclusiveLock' AND l.granted
+        AND l.pid <> pg_backend_pid()
+        AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = current_database())
+    ) AS is_being_built
 FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 """
+"""The progress view hides others' builds from a role without pg_read_all_stats; the lock they hold is seen by all."""
 _ON_TABLE = _COLUMNS + "WHERE c.relname = %(name)s AND i.indrelid = to_regclass(%(relation)s)"
 _BY_NAME = _COLUMNS + "WHERE c.oid = to_regclass(%(relation)s)"
 

@@ -54,13 +54,14 @@ class Worker:
         self._schema = schema
         self._connection: psycopg.Connection[Any] | None = None
         self._migration: str | None = None
+        self._pid: int | None = None  # libpq forgets it with the connection
         self._can_notice_death = False
         self._has_transaction_timeout = False
 
     @property
     def pid(self) -> int | None:
         """The server process of the session, also after it was lost; None before the first."""
-        return self._connection.info.backend_pid if self._connection is not None else None
+        return self._pid
 
     @property
     def is_lost(self) -> bool:
@@ -88,6 +89,7 @@ class Worker:
         if self._connection is None or is_lost(self._connection):
             self.close()
             self._connection = connect(self._url, application_name=APPLICATION_NAME)
+            self._pid = self._connection.info.backend_pid
             self._connection.prepare_threshold = None  # DISCARD ALL forgets what psycopg has prepared
             self._can_notice_death = _try(self._connection, _NOTICE_DEATH)
             self._has_transaction_timeout = self._connection.info.server_version >= _TRANSACTION_TIMEOUT_SINCE

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from safepoint.monitoring.checks import backup_age, backup_proof, migrations, server, wal
+from safepoint.monitoring.checks import backup_age, backup_proof, migrations, receiver, server, wal
 from safepoint.monitoring.finding import Finding
 from safepoint.monitoring.situation import Situation
 
 Check = Callable[[Situation], Sequence[Finding]]
 
-CHECKS: tuple[Check, ...] = (server.judge, backup_age.judge, backup_proof.judge, wal.judge, migrations.judge)
+CHECKS: tuple[Check, ...] = (
+    server.judge,
+    backup_age.judge,
+    backup_proof.judge,
+    receiver.judge,
+    wal.judge,
+    migrations.judge,
+)
 
 
 def judge_all(situation: Situation) -> tuple[Finding, ...]:

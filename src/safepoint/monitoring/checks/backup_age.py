@@ -21,7 +21,7 @@ def judge(situation: Situation) -> tuple[Finding, ...]:
         return (_finding(State.UNKNOWN, "no repository", "add [repository.main] to the strategy file"),)
     if situation.repository_obstacle:
         return (_finding(State.UNKNOWN, situation.repository_obstacle, "`safepoint backups`"),)
-    cure = f"`safepoint backup {situation.database} --tier daily`"
+    cure = situation.backup_command
     if not situation.sound_backups:
         lacks = "no backup but damaged ones" if situation.backups else "no backup"
         return (_finding(State.BAD, lacks, cure),)

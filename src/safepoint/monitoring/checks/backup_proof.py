@@ -11,7 +11,7 @@ NAME = "proof"
 
 def judge(situation: Situation) -> tuple[Finding, ...]:
     """Each damaged backup, and the newest of the others: unknown while it is merely stored."""
-    cure = f"`safepoint backup {situation.database} --tier daily`, and look at the store"
+    cure = f"{situation.backup_command}, and look at the store"
     damaged = tuple(
         Finding(check=NAME, state=State.BAD, fact=f"{backup.id} is damaged", cure=cure)
         for backup in situation.backups

@@ -19,7 +19,30 @@ def judge(situation: Situation) -> tuple[Finding, ...]:
         return ()
     if situation.wal is None:
         return (_exposure(situation, None),)
-    return (*(_gap(situation, gap) for gap in situation.wal.gaps), _exposure(situation, situation.wal.latest))
+    past = tuple(gap for gap in situation.wal.gaps if _is_past(situation, gap))
+    open_gaps = tuple(_gap(situation, gap) for gap in situation.wal.gaps if gap not in past)
+    return (*open_gaps, *_history(past), _exposure(situation, situation.wal.latest))
+
+
+def _is_past(situation: Situation, gap: Gap) -> bool:
+    """Whether the newest sound backup needs nothing of it: then only instants before that backup are lost."""
+    if not situation.sound_backups:
+        return False
+    newest = situation.sound_backups[-1]
+    return gap.timeline < newest.timeline or (gap.timeline == newest.timeline and gap.end <= newest.start)
+
+
+def _history(gaps: tuple[Gap, ...]) -> tuple[Finding, ...]:
+    """A remark: nothing can mend it, and a newer backup has made an end of it."""
+    if not gaps:
+        return ()
+    last = gaps[-1]
+    count = "a WAL gap" if len(gaps) == 1 else f"{len(gaps)} WAL gaps"
+    fact = (
+        f"{count} before the newest sound backup, the last on timeline {last.timeline} from {last.start} "
+        f"up to {last.end}: from there to the next backup nothing can be restored"
+    )
+    return (Finding(check=NAME, state=State.GOOD, fact=fact),)
 
 
 def _gap(situation: Situation, gap: Gap) -> Finding:
@@ -27,7 +50,7 @@ def _gap(situation: Situation, gap: Gap) -> Finding:
         check=NAME,
         state=State.BAD,
         fact=f"WAL gap on timeline {gap.timeline}: {gap.start} up to {gap.end} is not held",
-        cure=f"take a new backup: `safepoint backup {situation.database} --tier daily`",
+        cure=f"take a new backup: {situation.backup_command}",
     )
 
 

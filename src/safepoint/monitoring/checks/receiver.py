@@ -1,0 +1,58 @@
+"""WAL is on its way to the repository: a receiver is connected to its slot, and the server keeps little for it.
+
+The newest restorable instant tells that too, but only once the RPO has passed. Source: PostgreSQL documentation,
+`pg_replication_slots`.
+"""
+
+from __future__ import annotations
+
+from safepoint.model.measures import format_bytes
+from safepoint.monitoring.finding import Finding, State
+from safepoint.monitoring.situation import ServerSeen, Situation, SlotSeen
+
+NAME = "receiver"
+KEPT_LIMIT = 1 << 30
+"""Bytes of WAL that a receiver may be behind before it is bad."""
+_LOST = "lost"
+_UNRESERVED = "unreserved"
+
+
+def judge(situation: Situation) -> tuple[Finding, ...]:
+    """Bad without a receiver at work; nothing where neither backup nor slot asks for one, or no server answers."""
+    server = situation.server
+    if server is None or (server.slot is None and not situation.backups):
+        return ()
+    state, fact = _verdict(server)
+    cure = "" if state is State.GOOD else _cure(situation, server.slot)
+    return (Finding(check=NAME, state=state, fact=fact, cure=cure),)
+
+
+def _verdict(server: ServerSeen) -> tuple[State, str]:
+    if server.slot_obstacle:
+        return State.UNKNOWN, server.slot_obstacle
+    if server.is_in_recovery:
+        return State.UNKNOWN, "found a standby: whether WAL is received from its primary cannot be seen here"
+    if server.slot is None:
+        return State.BAD, f"no replication slot {server.slot_name}: no receiver was ever started, or it was dropped"
+    return _verdict_on(server.slot, server.slot_name)
+
+
+def _verdict_on(slot: SlotSeen, name: str) -> tuple[State, str]:
+    if slot.wal_status == _LOST:
+        return State.BAD, f"slot {name} is lost: the server has removed WAL that was not received"
+    kept = "an unknown amount" if slot.kept_bytes is None else format_bytes(slot.kept_bytes)
+    told = f"slot {name}, {kept} of WAL kept for it"
+    if slot.wal_status == _UNRESERVED:
+        return State.BAD, f"{told}, which the server may remove at its next checkpoint"
+    if not slot.is_active:
+        return State.BAD, f"no receiver is connected to {told}"
+    if slot.kept_bytes is not None and slot.kept_bytes > KEPT_LIMIT:
+        return State.BAD, f"a receiver is behind: {told}, limit {format_bytes(KEPT_LIMIT)}"
+    return State.GOOD, f"connected to {told}"
+
+
+def _cure(situation: Situation, slot: SlotSeen | None) -> str:
+    stream = f"`safepoint wal stream {situation.database}`"
+    if slot is not None and slot.wal_status == _LOST:
+        return f"`safepoint wal stream {situation.database} --accept-gap`, then {situation.backup_command}"
+    return f"{stream}, and keep it running"
