@@ -4,7 +4,7 @@ BIN := .venv/bin
 export PYTHON  # another Python than python3: make PYTHON=/path/to/python3.11 …
 
 .NOTPARALLEL:
-.PHONY: demo test lint format setup system-packages lock docs clean runtime dev system-packages-once
+.PHONY: campaign-demo demo test lint format setup system-packages lock docs clean runtime dev system-packages-once
 
 demo: runtime ## the whole promise once: change, back up, destroy, recover (ARGS="--keep")
 	$(BIN)/python -m vivr_demo $(ARGS)
@@ -42,3 +42,6 @@ system-packages-once:
 
 clean:
 	rm -rf .venv demo demo.lock .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+
+campaign-demo: dev ## the demo, killed five times at random moments before it may play to its end
+	SAFEPOINT_DEMO_KILLS=5 $(BIN)/python -m pytest tests/drill/test_demo.py
