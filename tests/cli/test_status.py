@@ -42,14 +42,16 @@ def test_without_repository(project: Project) -> None:
 
 
 def test_damaged_manifest(own: Project) -> None:
-    """A manifest that does not open makes backups unknown and ends `backups` with 13: no list with a hole in it."""
+    """A manifest that does not open is bad, and `backups` names it and exits 3: no list with a hole in it."""
     back_up(own)
     [manifest] = [path for path in (own.repository / "backups").rglob("*") if path.is_file()]
     manifest.chmod(0o600)
     manifest.write_bytes(manifest.read_bytes()[:-1] + b"x")
     said = own.shell.safepoint("status", "--json", ends=3)
-    assert states(said) == {"server": "good", "backup": "unknown", "migrations": "good"}
-    assert own.shell.safepoint("backups", ends=13).error == "RP005"
+    assert states(said) == {"server": "good", "backup": "bad", "proof": "bad", "migrations": "good"}
+    assert own.shell.safepoint("backups", "--json", ends=3).json["unreadable"] == [
+        str(manifest.relative_to(own.repository))
+    ]
 
 
 def test_several_databases_some_unset(project: Project, tmp_path: Path) -> None:

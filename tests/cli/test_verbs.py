@@ -197,6 +197,22 @@ def test_restore_passes_over_what_was_found_damaged(own: Project) -> None:
     assert "found damaged" in refused.err
 
 
+def test_a_manifest_that_does_not_open_hides_no_other(own: Project) -> None:
+    """Junk among the manifests is named; what can be restored still can, and status is not good."""
+    back_up(own)
+    [cluster] = (own.repository / "backups").iterdir()
+    (cluster / "junk").write_bytes(b"junk")
+
+    said = own.shell.safepoint("backups", "--json", ends=3).json
+    plan = own.shell.safepoint("restore", "--to", "latest", "--into", str(own.root / "copy"), "--dry-run", "--json")
+    state = own.shell.safepoint("status", "--json", ends=3).json
+
+    name = f"backups/{cluster.name}/junk"
+    assert (len(said["backups"]), said["unreadable"]) == (1, [name])
+    assert f"{name} does not open: what it lists is passed over" in plan.json["warnings"]
+    assert f"manifest {name} does not open" in [finding["fact"] for finding in state["databases"]["shop"]]
+
+
 def test_restore_to_an_instant_in_text(own: Project) -> None:
     """`restore --to INSTANT` says in text what was replayed, how it was proven and how to stop the copy."""
     back_up(own)

@@ -288,3 +288,12 @@ def test_migrations() -> None:
         (State.BAD, "b: x failed, y was edited"),
         (State.UNKNOWN, "c: no folder"),
     ]
+
+
+def test_a_manifest_that_does_not_open_is_bad_whoevers_it_is() -> None:
+    """It may have been the backup that everything hangs on."""
+    findings = judge_all(replace(ALL_WELL, unreadable=("backups/7/x",)))
+
+    assert [finding.fact for finding in findings if finding.state is State.BAD] == [
+        "manifest backups/7/x does not open"
+    ]

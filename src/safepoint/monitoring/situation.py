@@ -91,6 +91,7 @@ class Situation:
     backups: tuple[BackupSeen, ...]
     wal: WalSeen | None
     migrations: tuple[MigrationsSeen, ...]
+    unreadable: tuple[str, ...] = ()
 
     @property
     def sound_backups(self) -> tuple[BackupSeen, ...]:

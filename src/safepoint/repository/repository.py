@@ -78,8 +78,24 @@ class Repository:
 
     def backups(self) -> tuple[BackupManifest, ...]:
         """All backups, that which ended first first; RP005 names the first manifest that does not open."""
-        found = [self._read_manifest(name) for name in self.backup_names()]
-        return tuple(sorted(found, key=lambda manifest: (manifest.stopped_at, manifest.id)))
+        found, unreadable = self.readable_backups()
+        for name in unreadable:
+            self._read_manifest(name)
+        return found
+
+    def readable_backups(self) -> tuple[tuple[BackupManifest, ...], tuple[str, ...]]:
+        """All backups that open, that which ended first first, and the names of manifests that do not.
+
+        For those who restore: one damaged manifest must not hide what the others hold.
+        """
+        found: list[BackupManifest] = []
+        unreadable: list[str] = []
+        for name in self.backup_names():
+            try:
+                found.append(self._read_manifest(name))
+            except errors.Damaged:
+                unreadable.append(name)
+        return tuple(sorted(found, key=lambda manifest: (manifest.stopped_at, manifest.id))), tuple(unreadable)
 
     def backup(self, backup_id: str) -> BackupManifest:
         """One backup; BK003 when there is none of this id, RP005."""

@@ -36,16 +36,21 @@ NOT_READ = Proven(level=ProofLevel.STORED)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holdings:
-    """Backups of one cluster, oldest first, and everything restorable from them."""
+    """Backups of one cluster, oldest first, and everything restorable from them.
+
+    `unreadable` names the repository's manifests that do not open: whose backups they are, nobody can say.
+    """
 
     cluster: str | None
     backups: tuple[BackupManifest, ...]
     coverage: Coverage
+    unreadable: tuple[str, ...] = ()
 
 
 def holdings_of(repository: Repository, database: str) -> Holdings:
     """What is held of the database; BK002 when two clusters share its name."""
-    backups = backups_of(repository, database)
+    readable, unreadable = repository.readable_backups()
+    backups = tuple(backup for backup in readable if backup.database == database)
     clusters = sorted({backup.system_identifier for backup in backups})
     if len(clusters) > 1:
         raise errors.BK002.error(
@@ -54,7 +59,7 @@ def holdings_of(repository: Repository, database: str) -> Holdings:
         )
     cluster = clusters[0] if clusters else None
     coverage = fetch_coverage(repository, cluster, backups) if cluster else Coverage(intervals=(), gaps=())
-    return Holdings(cluster=cluster, backups=backups, coverage=coverage)
+    return Holdings(cluster=cluster, backups=backups, coverage=coverage, unreadable=unreadable)
 
 
 def first_tier(strategy: Strategy) -> str | None:
@@ -63,8 +68,8 @@ def first_tier(strategy: Strategy) -> str | None:
 
 
 def backups_of(repository: Repository, database: str) -> tuple[BackupManifest, ...]:
-    """The database's backups, oldest first."""
-    return tuple(backup for backup in repository.backups() if backup.database == database)
+    """The database's backups that open, oldest first."""
+    return tuple(backup for backup in repository.readable_backups()[0] if backup.database == database)
 
 
 def chosen_backup(repository: Repository, database: str, backup_id: str | None) -> BackupManifest:

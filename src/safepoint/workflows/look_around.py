@@ -35,6 +35,7 @@ class _Held:
     backups: tuple[BackupSeen, ...] = ()
     wal: WalSeen | None = None
     obstacle: str = ""
+    unreadable: tuple[str, ...] = ()
 
 
 def situation_of(project: Project, name: str, *, clock: Clock = system_clock) -> Situation:
@@ -54,6 +55,7 @@ def situation_of(project: Project, name: str, *, clock: Clock = system_clock) ->
         repository_obstacle=held.obstacle,
         cluster=held.cluster,
         backups=held.backups,
+        unreadable=held.unreadable,
         wal=held.wal,
         migrations=tuple(_look_at_migrations(project, database, item.name) for item in database.migrations),
     )
@@ -115,7 +117,7 @@ def _look_at_repository(project: Project, database: DatabaseStrategy) -> _Held:
         for backup in held.backups
     )
     wal = WalSeen(latest=_latest(held, proofs), gaps=held.coverage.gaps) if backups else None
-    return _Held(cluster=held.cluster, backups=backups, wal=wal)
+    return _Held(cluster=held.cluster, backups=backups, wal=wal, unreadable=held.unreadable)
 
 
 def _latest(held: Holdings, proofs: dict[str, Proven]) -> datetime | None:

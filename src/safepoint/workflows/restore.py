@@ -113,7 +113,7 @@ def source_at(url: str, key: str, name: str | None, environment: Mapping[str, st
     here = Path.cwd()
     passphrase = None if key == "none" else resolve(key, base=here, environment=environment).secret
     repository = open_repository(open_store(located(url, here)), passphrase)
-    names = sorted({backup.database for backup in repository.backups()})
+    names = sorted({backup.database for backup in repository.readable_backups()[0]})
     return Source(repository=repository, database=_named(name, names, url))
 
 
@@ -147,9 +147,13 @@ def prepare_restore(
         promotes=promotes,
         questions=[Question(database=source.database, query=query) for query in queries],
         facts=_passed_over(pinned, holdings, suspects.damaged) if backup_id is None else (),
-        warnings=suspects.warnings_for(backup.id),
+        warnings=[*suspects.warnings_for(backup.id), *_unreadable(holdings)],
     )
     return Restore(plan=plan, source=source, into=into.absolute(), backup=backup.id, target=str(pinned.target))
+
+
+def _unreadable(holdings: Holdings) -> list[str]:
+    return [f"{name} does not open: what it lists is passed over" for name in holdings.unreadable]
 
 
 def conclude(restore: Restore, run: Run) -> Restored:

@@ -74,7 +74,9 @@ class RepositorySafety:
 
     def _facts(self, server: _Server, restore_point: Lsn) -> SafetyFacts:
         proofs = proofs_of(self.repository)
-        backups = [item for item in self.repository.backups() if item.system_identifier == server.system_identifier]
+        backups = [
+            item for item in self.repository.readable_backups()[0] if item.system_identifier == server.system_identifier
+        ]
         sound = [item for item in backups if not proofs.get(item.id, NOT_READ).is_damaged]
         damaged = len(backups) - len(sound)
         if not sound:

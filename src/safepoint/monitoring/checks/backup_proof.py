@@ -17,7 +17,11 @@ def judge(situation: Situation) -> tuple[Finding, ...]:
         for backup in situation.backups
         if backup.is_damaged
     )
-    return damaged + _newest(situation)
+    unreadable = tuple(
+        Finding(check=NAME, state=State.BAD, fact=f"manifest {name} does not open", cure=cure)
+        for name in situation.unreadable
+    )
+    return damaged + unreadable + _newest(situation)
 
 
 def _newest(situation: Situation) -> tuple[Finding, ...]:
