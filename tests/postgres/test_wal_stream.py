@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -314,16 +314,21 @@ def test_a_server_that_hangs_does_not_keep_back_what_it_sent(server: Cluster, se
         end = write(connection)
         wait_until(lambda: held_end(repository, server) >= end)
         hung = processes_of(server)
-        for process in hung:
-            os.kill(process, signal.SIGSTOP)
+        tell(hung, signal.SIGSTOP)
         try:
             told = len(background.watcher.states)
             wait_until(lambda: len(background.watcher.states) > told + 1)
             background.stop()
         finally:
-            for process in hung:
-                os.kill(process, signal.SIGCONT)
+            tell(hung, signal.SIGCONT)
         assert held_end(repository, server) >= end
+
+
+def tell(processes: list[int], what: signal.Signals) -> None:
+    """Sends the signal to those still there: a session may end, or be gone on with, between two of them."""
+    for process in processes:
+        with suppress(ProcessLookupError):
+            os.kill(process, what)
 
 
 def processes_of(cluster: Cluster) -> list[int]:
