@@ -166,6 +166,7 @@ def test_programs_below_a_directory_of_root_run_in_a_namespace(server_root: Path
 
 @as_root
 @pytest.mark.pg("== 17")
+@pytest.mark.usefixtures("_reachable")
 def test_no_way_at_all_is_refused_with_every_fact(
     closed_root: Path, binaries: Binaries, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
