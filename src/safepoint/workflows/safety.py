@@ -49,7 +49,7 @@ class _Candidate:
 
     backup: BackupManifest
     proof: ProofLevel
-    age: timedelta
+    age: timedelta | None
     durable: Lsn | None
     gap: Gap | None
 
@@ -106,7 +106,7 @@ class RepositorySafety:
             _Candidate(
                 backup=backup,
                 proof=proofs.get(backup.id, NOT_READ).level,
-                age=max(server.clock - backup.stopped_at, timedelta()),
+                age=age_of(backup.stopped_at, server.clock),
                 durable=ends.get(backup.id),
                 gap=None if ends.get(backup.id, Lsn(0)) >= restore_point else _gap_behind(backup, gaps, server),
             )
@@ -118,7 +118,8 @@ class RepositorySafety:
 
         So the sentence that does not hold of the best is one that can be mended.
         """
-        is_fit = candidate.proof.rank >= self.demand.proof.rank and candidate.age <= self.demand.max_age
+        is_young = candidate.age is not None and candidate.age <= self.demand.max_age
+        is_fit = candidate.proof.rank >= self.demand.proof.rank and is_young
         is_there = candidate.durable is not None and candidate.durable >= restore_point
         return candidate.gap is None, is_fit, is_there, candidate.backup.stopped_at
 
@@ -144,6 +145,11 @@ class RepositorySafety:
             position=Lsn.parse(row[3]),
             kept_from=None if row[4] is None else Lsn.parse(row[4]),
         )
+
+
+def age_of(stopped_at: datetime, clock: datetime) -> timedelta | None:
+    """How long ago that was; None, unknown, when the server's clock stands before it: it was set back."""
+    return clock - stopped_at if clock >= stopped_at else None
 
 
 def _ends_on(intervals: tuple[Interval, ...], timeline: TimelineId) -> dict[str, Lsn]:
