@@ -12,7 +12,7 @@ from safepoint.model.lsn import Lsn, TimelineId, WalSegment
 from safepoint.model.secret import Secret
 from safepoint.model.version import PgVersion
 from safepoint.repository import KeyCost, Repository, create_repository
-from safepoint.repository.manifest import packs_of
+from safepoint.repository.commit.manifest import packs_of
 from safepoint.stores import Store
 
 PASSPHRASE = Secret("correct horse battery staple")

@@ -148,8 +148,8 @@ def test_no_secret_is_printed(repository: Repository) -> None:
     keyring = repository._keyring
 
     for shown in (repr(repository), repr(keyring), repr(repository._reader), repr(repository.writer())):
-        assert keyring.master.hex() not in shown
-        assert repr(keyring.master) not in shown
+        assert keyring.masters[1].hex() not in shown
+        assert repr(keyring.masters[1]) not in shown
 
 
 def test_opening_and_reading_write_nothing(passphrase: Secret | None, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from repository_samples import (
 from safepoint import errors
 from safepoint.model.backup import BackupManifest
 from safepoint.repository import Repository, open_repository
-from safepoint.repository.keys import DESCRIPTION_NAME
+from safepoint.repository.sealing.keys import DESCRIPTION_NAME
 from safepoint.stores import FolderStore, MemoryStore, Store
 from safepoint.stores.faults import Fault, FaultyStore, Killed
 

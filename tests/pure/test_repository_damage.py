@@ -19,7 +19,8 @@ from repository_samples import (
 )
 from safepoint import errors
 from safepoint.model.secret import Secret
-from safepoint.repository import keys, open_repository
+from safepoint.repository import open_repository
+from safepoint.repository.sealing import keys
 from safepoint.stores import MemoryStore
 
 _KINDS = {

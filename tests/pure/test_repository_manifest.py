@@ -15,7 +15,7 @@ from repository_samples import manifest_of
 from safepoint import errors
 from safepoint.model.backup import BackupFile, BackupManifest, BlobRef
 from safepoint.model.lsn import Lsn, TimelineId
-from safepoint.repository.manifest import manifest_from_json, manifest_to_json, packs_of
+from safepoint.repository.commit.manifest import manifest_from_json, manifest_to_json, packs_of
 
 _hex = st.binary(min_size=32, max_size=32).map(bytes.hex)
 _refs = st.builds(

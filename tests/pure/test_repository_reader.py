@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from repository_samples import make_repository, sample_blobs, store_blobs
 from safepoint.model.backup import BlobRef
 from safepoint.repository import open_repository
-from safepoint.repository.reader import neighbours
+from safepoint.repository.packs.reader import neighbours
 from safepoint.stores import MemoryStore
 from safepoint.stores.faults import FaultyStore
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from safepoint.repository.keys import KeyCost
 from safepoint.repository.opening import create_repository, open_repository
+from safepoint.repository.packs.writer import Writer
 from safepoint.repository.repository import Repository
-from safepoint.repository.writer import Writer
+from safepoint.repository.sealing.keys import KeyCost
 
 __all__ = ["KeyCost", "Repository", "Writer", "create_repository", "open_repository"]

@@ -12,8 +12,8 @@ import secrets
 from safepoint import errors
 from safepoint.model.measures import Clock, system_clock
 from safepoint.model.secret import Secret
-from safepoint.repository import keys
 from safepoint.repository.repository import Repository
+from safepoint.repository.sealing import keys
 from safepoint.stores.port import NotFound, Store
 
 _STANDARD_COST = keys.KeyCost()

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 from safepoint import errors
 from safepoint.model.json_value import JsonObject
-from safepoint.repository.objects import as_json, from_json, read_object, seal_object
-from safepoint.repository.seal import Keyring, Kind
+from safepoint.repository.sealing.objects import as_json, from_json, read_object, seal_object
+from safepoint.repository.sealing.seal import Keyring, Kind
 from safepoint.stores.port import Store
 
 

@@ -15,12 +15,14 @@ from safepoint.model.coverage import Mark, WalPiece
 from safepoint.model.json_value import JsonObject
 from safepoint.model.lsn import Lsn, TimelineId, WalSegment
 from safepoint.model.measures import Clock
-from safepoint.repository import keys, objects, pack, records
-from safepoint.repository.manifest import manifest_from_json, manifest_to_json, packs_of
-from safepoint.repository.reader import BlobReader
-from safepoint.repository.seal import Keyring, Kind
+from safepoint.repository import records
+from safepoint.repository.commit.manifest import manifest_from_json, manifest_to_json, packs_of
+from safepoint.repository.packs import pack
+from safepoint.repository.packs.reader import BlobReader
+from safepoint.repository.packs.writer import Writer
+from safepoint.repository.sealing import keys, objects
+from safepoint.repository.sealing.seal import Keyring, Kind
 from safepoint.repository.wal import WalArchive
-from safepoint.repository.writer import Writer
 from safepoint.stores.port import NotFound, Store
 
 _BACKUPS = "backups/"

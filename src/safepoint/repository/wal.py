@@ -20,8 +20,8 @@ from safepoint import errors
 from safepoint.model.coverage import Mark, WalPiece
 from safepoint.model.json_value import Json
 from safepoint.model.lsn import Lsn, TimelineId, WalSegment
-from safepoint.repository.objects import Opened, read_facts, read_object, seal_object
-from safepoint.repository.seal import Keyring, Kind
+from safepoint.repository.sealing.objects import Opened, read_facts, read_object, seal_object
+from safepoint.repository.sealing.seal import Keyring, Kind
 from safepoint.stores.port import NotFound, Store
 
 _MEBIBYTE = 1024 * 1024

@@ -8,7 +8,6 @@ u32 number of blobs, u32 sealed length of the table
 
 from __future__ import annotations
 
-import secrets
 import struct
 from dataclasses import dataclass
 
@@ -16,11 +15,10 @@ from blake3 import blake3
 
 from safepoint import errors
 from safepoint.model.backup import BlobRef
-from safepoint.repository import objects
-from safepoint.repository.seal import (
+from safepoint.repository.sealing import objects
+from safepoint.repository.sealing.seal import (
     HEADER_BYTES,
     OVERHEAD,
-    SALT_BYTES,
     BrokenSeal,
     Codec,
     Keyring,
@@ -49,7 +47,7 @@ class PackBuilder:
     """A pack being filled, in memory."""
 
     def __init__(self, keyring: Keyring) -> None:
-        salt = secrets.token_bytes(SALT_BYTES)
+        salt = keyring.new_salt()
         self.id = salt.hex()
         self._seal = keyring.seal_for(Kind.PACK, salt)
         self._parts = [header(Kind.PACK, salt)]

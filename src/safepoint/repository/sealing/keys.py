@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from safepoint import errors
 from safepoint.model.json_value import Json
 from safepoint.model.secret import Secret
-from safepoint.repository.seal import FORMAT_VERSION, Keyring
+from safepoint.repository.sealing.seal import FIRST_GENERATION, FORMAT_VERSION, Keyring
 
 DESCRIPTION_NAME = "safepoint.json"
 KEYS_PREFIX = "keys/"
@@ -115,7 +115,11 @@ def keyring_of(description: Description, master: bytes | None) -> Keyring:
     """The keys that open the repository."""
     key = master if description.hashing_key is None else bytes.fromhex(description.hashing_key)
     assert key is not None  # noqa: S101
-    return Keyring(family=bytes.fromhex(description.family), master=key, is_encrypted=description.hashing_key is None)
+    return Keyring(
+        family=bytes.fromhex(description.family),
+        masters={FIRST_GENERATION: key},
+        is_encrypted=description.hashing_key is None,
+    )
 
 
 def _stretch(passphrase: Secret, salt: bytes, cost: KeyCost) -> bytes:

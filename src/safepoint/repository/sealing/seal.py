@@ -1,16 +1,19 @@
 """How pieces of objects are sealed: derived keys, positions as nonces, and what is authenticated beside the data.
 
-Every object has a random salt; its key is derived from the repository's master key, the salt and the kind of object.
-The nonce of a piece is its position in the object: unique under that key, because objects are written once. Beside
-the piece, the seal covers the format version, the repository, the kind, the piece's identity, its raw length and how
-it was compressed. Without encryption the framing is the same and a keyed BLAKE3 checksum takes the place of the
-authenticated encryption: it finds accidents, not attackers. docs/FORMAT.md is the specification.
+Every object has a random salt that ends with the generation of the master its key is derived from, so that the name
+of a pack alone tells how to open it. The nonce of a piece is its position in the object: unique under that key,
+because objects are written once. Beside the piece, the seal covers the format version, the repository, the kind, the
+piece's identity, which frame of it this is, its raw length and how it was compressed. Without encryption the framing
+is the same and a keyed BLAKE3 checksum takes the place of the authenticated encryption: it finds accidents, not
+attackers. docs/FORMAT.md is the specification.
 """
 
 from __future__ import annotations
 
+import secrets
 import struct
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Protocol
@@ -23,16 +26,17 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 FORMAT_VERSION = 1
-GENERATION = 1
+FIRST_GENERATION = 1
 SALT_BYTES = 32
 ID_BYTES = 32
 TAG_BYTES = 16
 OVERHEAD = 1 + TAG_BYTES
 _MAGIC = b"safepnt\n"
-_HEADER = struct.Struct(">8sHHI32s")
+_HEADER = struct.Struct(">8sHHI32s")  # the four bytes before the salt are zero
 HEADER_BYTES = _HEADER.size
-_AAD = struct.Struct(">9sHH16s32sQB")
-_LEVEL = 1
+_AAD = struct.Struct(">9sHH16s32sIQB")
+_GENERATION = struct.Struct(">H")
+DEFAULT_LEVEL = 1
 
 
 class Kind(IntEnum):
@@ -44,6 +48,11 @@ class Kind(IntEnum):
     WAL = 4
     HISTORY = 5
     RECORD = 6
+    INDEX = 7
+    LEASE = 8
+    END = 9
+    TOMBSTONE = 10
+    JOURNAL = 11
 
 
 class Codec(IntEnum):
@@ -71,22 +80,42 @@ class Seal(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Keyring:
-    """The keys of one repository. `family` is what seals call the repository: its id, or that of its siblings."""
+    """The keys of one repository. `family` is what seals call the repository: its id, or that of its siblings.
+
+    `masters` are the master keys by generation: the newest seals, each opens what it sealed, and the first names
+    things (blobs, WAL, histories), so that a rotation changes no name.
+    """
 
     family: bytes
-    master: bytes
+    masters: Mapping[int, bytes]
     is_encrypted: bool
 
-    def derive(self, purpose: str, salt: bytes | None = None) -> bytes:
+    @property
+    def generation(self) -> int:
+        """The generation that seals."""
+        return max(self.masters)
+
+    def derive(self, purpose: str, salt: bytes | None = None, *, generation: int = FIRST_GENERATION) -> bytes:
         """32 bytes for one purpose."""
-        return HKDF(algorithm=SHA256(), length=32, salt=salt, info=f"safepoint 1 {purpose}".encode()).derive(
-            self.master
-        )
+        info = f"safepoint 1 {purpose}".encode()
+        return HKDF(algorithm=SHA256(), length=32, salt=salt, info=info).derive(self.masters[generation])
+
+    def new_salt(self) -> bytes:
+        """A random salt of the newest generation."""
+        return secrets.token_bytes(SALT_BYTES - _GENERATION.size) + _GENERATION.pack(self.generation)
 
     def seal_for(self, kind: Kind, salt: bytes) -> PieceSeal:
-        """The seal of the object of this kind that has this salt."""
-        key = self.derive(f"object {kind.name.lower()}", salt)
+        """The seal of the object of this kind that has this salt; BrokenSeal when no key of its generation is here."""
+        generation = generation_of(salt)
+        if generation not in self.masters:
+            raise BrokenSeal
+        key = self.derive(f"object {kind.name.lower()}", salt, generation=generation)
         return PieceSeal(_AesSeal(key) if self.is_encrypted else _ChecksumSeal(key), self.family, kind)
+
+
+def generation_of(salt: bytes) -> int:
+    """Which master seals the object that has this salt."""
+    return _GENERATION.unpack(salt[-_GENERATION.size :])[0]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -98,26 +127,41 @@ class PieceSeal:
     _kind: Kind
 
     def close(
-        self, position: int, identity: bytes, raw_length: int, codec: Codec, payload: bytes, *, kind: Kind | None = None
+        self,
+        position: int,
+        identity: bytes,
+        raw_length: int,
+        codec: Codec,
+        payload: bytes,
+        *,
+        kind: Kind | None = None,
+        frame: int = 0,
     ) -> tuple[bytes, bytes]:
         """The piece to be written at `position`, in two parts: OVERHEAD bytes longer than the payload."""
-        beside = self._beside(identity, raw_length, codec, kind)
+        beside = self._beside(identity, frame, raw_length, codec, kind)
         return bytes([codec]), self._seal.close(_nonce(position), payload, beside)
 
     def open(
-        self, position: int, identity: bytes, raw_length: int, piece: bytes | memoryview, *, kind: Kind | None = None
+        self,
+        position: int,
+        identity: bytes,
+        raw_length: int,
+        piece: bytes | memoryview,
+        *,
+        kind: Kind | None = None,
+        frame: int = 0,
     ) -> bytes:
         """The raw data of the piece that was read at `position`; BrokenSeal."""
         if len(piece) < OVERHEAD or piece[0] not in {Codec.RAW, Codec.ZSTD}:
             raise BrokenSeal
         codec = Codec(piece[0])
-        beside = self._beside(identity, raw_length, codec, kind)
+        beside = self._beside(identity, frame, raw_length, codec, kind)
         payload = self._seal.open(_nonce(position), memoryview(piece)[1:], beside)
         return decompress(codec, payload, raw_length)
 
-    def _beside(self, identity: bytes, raw_length: int, codec: Codec, kind: Kind | None) -> bytes:
+    def _beside(self, identity: bytes, frame: int, raw_length: int, codec: Codec, kind: Kind | None) -> bytes:
         part = self._kind if kind is None else kind
-        return _AAD.pack(b"safepoint", FORMAT_VERSION, part, self._family, identity, raw_length, codec)
+        return _AAD.pack(b"safepoint", FORMAT_VERSION, part, self._family, identity, frame, raw_length, codec)
 
 
 class _AesSeal:
@@ -157,7 +201,7 @@ class _ChecksumSeal:
 
 def header(kind: Kind, salt: bytes) -> bytes:
     """The first HEADER_BYTES of every object."""
-    return _HEADER.pack(_MAGIC, FORMAT_VERSION, kind, GENERATION, salt)
+    return _HEADER.pack(_MAGIC, FORMAT_VERSION, kind, 0, salt)
 
 
 def read_header(data: bytes, kind: Kind) -> bytes:
@@ -174,17 +218,22 @@ class _Compressors(threading.local):
     """zstd contexts serve one thread at a time."""
 
     def __init__(self) -> None:
-        self.compressor = zstandard.ZstdCompressor(level=_LEVEL)
+        self.by_level: dict[int, zstandard.ZstdCompressor] = {}
         self.decompressor = zstandard.ZstdDecompressor()
+
+    def at(self, level: int) -> zstandard.ZstdCompressor:
+        if level not in self.by_level:
+            self.by_level[level] = zstandard.ZstdCompressor(level=level)
+        return self.by_level[level]
 
 
 _COMPRESSORS = _Compressors()
 
 
-def compress(raw: bytes) -> tuple[Codec, bytes]:
+def compress(raw: bytes | memoryview, level: int = DEFAULT_LEVEL) -> tuple[Codec, bytes]:
     """zstd, or the data as it is where zstd does not make it smaller. Releases the interpreter's lock."""
-    packed = _COMPRESSORS.compressor.compress(raw)
-    return (Codec.ZSTD, packed) if len(packed) < len(raw) else (Codec.RAW, raw)
+    packed = _COMPRESSORS.at(level).compress(raw)
+    return (Codec.ZSTD, packed) if len(packed) < len(raw) else (Codec.RAW, bytes(raw))
 
 
 def decompress(codec: Codec, payload: bytes, raw_length: int) -> bytes:

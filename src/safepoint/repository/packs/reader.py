@@ -9,9 +9,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 
 from safepoint.model.backup import BlobRef
-from safepoint.repository import objects
-from safepoint.repository.pack import open_pack, pack_name
-from safepoint.repository.seal import Keyring
+from safepoint.repository.packs.pack import open_pack, pack_name
+from safepoint.repository.sealing import objects
+from safepoint.repository.sealing.seal import Keyring
 from safepoint.stores.port import NotFound, Store
 
 _GROUP_BYTES = 4 * 1024 * 1024

@@ -16,8 +16,8 @@ from typing import Self
 
 from safepoint import errors
 from safepoint.model.backup import BlobRef
-from safepoint.repository.pack import PackBuilder, blob_id, pack_name
-from safepoint.repository.seal import Codec, Keyring, compress
+from safepoint.repository.packs.pack import PackBuilder, blob_id, pack_name
+from safepoint.repository.sealing.seal import Codec, Keyring, compress
 from safepoint.stores.port import NotFound, Store
 
 LARGEST_BLOB = 32 * 1024 * 1024

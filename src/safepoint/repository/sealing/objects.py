@@ -1,6 +1,6 @@
 """Objects of one piece of content each: manifests, WAL, histories, records.
 
-    header (48 bytes: magic, version, kind, key generation, salt)
+    header (48 bytes: magic, version, kind, zeros, salt)
     u32 raw and u32 sealed length of the facts, u64 raw length of the body
     facts, sealed: a small JSON object that one short range read gives
     body, sealed: to the end of the object
@@ -11,7 +11,6 @@ The seals cover the object's name: under another name, or in another repository,
 from __future__ import annotations
 
 import json
-import secrets
 import struct
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,10 +19,9 @@ from blake3 import blake3
 
 from safepoint import errors
 from safepoint.model.json_value import Json, JsonObject
-from safepoint.repository.seal import (
+from safepoint.repository.sealing.seal import (
     HEADER_BYTES,
     OVERHEAD,
-    SALT_BYTES,
     BrokenSeal,
     Codec,
     Keyring,
@@ -50,7 +48,7 @@ class Opened:
 
 def seal_object(keyring: Keyring, kind: Kind, name: str, body: bytes, facts: JsonObject | None = None) -> bytes:
     """The bytes to store as `name`; different each time, because the salt is."""
-    salt = secrets.token_bytes(SALT_BYTES)
+    salt = keyring.new_salt()
     seal, identity = keyring.seal_for(kind, salt), _identity(name)
     raw_facts = json.dumps(facts or {}, sort_keys=True, separators=(",", ":")).encode()
     facts_length = len(raw_facts) + OVERHEAD
