@@ -4,13 +4,16 @@ BIN := .venv/bin
 export PYTHON  # another Python than python3: make PYTHON=/path/to/python3.11 …
 
 .NOTPARALLEL:
-.PHONY: campaign-demo demo test lint format setup system-packages lock docs clean runtime dev system-packages-once
+.PHONY: bench campaign-demo campaign-interleavings demo test lint format setup system-packages lock docs clean runtime dev system-packages-once
 
 demo: runtime ## the whole promise once: change, back up, destroy, recover (ARGS="--keep")
 	$(BIN)/python -m vivr_demo $(ARGS)
 
 test: dev system-packages-once ## the default suite (ARGS="-k name")
 	$(BIN)/python -m pytest $(ARGS)
+
+bench: runtime system-packages-once ## speed and size, against tar and zstd (ARGS="--scratch DIRECTORY --only ingest restore")
+	$(BIN)/python -m bench $(ARGS)
 
 lint: dev ## ruff (check and format), pyright strict, the walls
 	$(BIN)/ruff check .
@@ -45,3 +48,6 @@ clean:
 
 campaign-demo: dev ## the demo, killed five times at random moments before it may play to its end
 	SAFEPOINT_DEMO_KILLS=5 $(BIN)/python -m pytest tests/drill/test_demo.py
+
+campaign-interleavings: dev ## writers, collectors and expirers in SAFEPOINT_INTERLEAVINGS orders (default 200000), and with each protective step left out
+	SAFEPOINT_INTERLEAVINGS=$${SAFEPOINT_INTERLEAVINGS:-200000} $(BIN)/python -m pytest -s tests/pure/test_commit_model.py

@@ -7,6 +7,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 import object_servers
 import servers
@@ -17,6 +18,10 @@ from safepoint.postgres.url import DatabaseUrl
 
 # A job in the background begins with SIGINT ignored, and so would every process that a test interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# How long an example takes depends on what else the machine does; a test that hangs is ended by pytest's timeout.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -38,6 +43,16 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         for program in mark.args:
             if find_program(program) is None:
                 pytest.skip(f"{program} is not installed; enable with: {install_command(program)}")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_places(tmp_path_factory: pytest.TempPathFactory) -> Generator[None]:
+    """What this process keeps of repositories goes into a folder of the tests, never into the home of who runs them."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.delenv("SAFEPOINT_STATE", raising=False)
+        for variable in ("XDG_CACHE_HOME", "XDG_STATE_HOME"):
+            environment.setenv(variable, str(tmp_path_factory.mktemp(variable.lower())))
+        yield
 
 
 def _missing(majors: list[int]) -> object:

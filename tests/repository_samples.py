@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from safepoint.model.backup import BackupFile, BackupManifest, BlobRef
+from safepoint.model.backup import BackupManifest, BlobRef
 from safepoint.model.coverage import Mark
 from safepoint.model.lsn import Lsn, TimelineId, WalSegment
 from safepoint.model.secret import Secret
 from safepoint.model.version import PgVersion
-from safepoint.repository import KeyCost, Repository, create_repository
-from safepoint.repository.commit.manifest import packs_of
+from safepoint.repository import Entry, EntryKind, Ingest, KeyCost, Repository, Taken, create_repository
+from safepoint.repository.maps.references import References
+from safepoint.repository.packs.index import current_indexes, read_index
+from safepoint.repository.packs.pack import check_pack
 from safepoint.stores import Store
 
 PASSPHRASE = Secret("correct horse battery staple")
 CHEAP = KeyCost(n=1 << 10)
 CLUSTER = "7345678901234567890"
+DATABASE = "shop"
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 MEBIBYTE = 1024 * 1024
 TIMELINE = TimelineId(1)
 SEGMENT = WalSegment(TIMELINE, 3, MEBIBYTE)
 MARK = Mark(lsn=Lsn(SEGMENT.start.value + 4096), clock=NOON)
+BACKUP = "20260301T120000Z-1"
+SOME_ROOT = BlobRef(id=b"i" * 32, pack=b"p" * 32, offset=48, length=60, raw_length=20)
+
+Files = Mapping[str, bytes]
+"""What a backup holds: bytes by path."""
 
 
 def make_repository(store: Store, passphrase: Secret | None = PASSPHRASE) -> Repository:
@@ -30,29 +41,22 @@ def make_repository(store: Store, passphrase: Secret | None = PASSPHRASE) -> Rep
     return create_repository(store, passphrase, cost=CHEAP)
 
 
-def sample_blobs(count: int = 6, size: int = 20_000, seed: int = 1) -> list[bytes]:
-    """Distinct blobs: every second one compresses, the others do not."""
+def sample_files(seed: int = 1) -> dict[str, bytes]:
+    """Distinct files, small, large and empty: every second one compresses, the others do not."""
     source = random.Random(seed)
-    return [
-        source.randbytes(size) if index % 2 else source.randbytes(16).hex().encode() * (size // 32)
-        for index in range(count)
-    ]
+    sizes = {"PG_VERSION": 3, "base/5/16384": 20_000, "base/5/16385": 300_000, "base/5/16386": 65_537, "global/1260": 0}
+    return {
+        path: source.randbytes(size) if number % 2 else (source.randbytes(16).hex().encode() * (size // 32 + 1))[:size]
+        for number, (path, size) in enumerate(sizes.items())
+    }
 
 
-def store_blobs(repository: Repository, blobs: list[bytes]) -> tuple[BlobRef, ...]:
-    """Stores the blobs, durably."""
-    with repository.writer() as writer:
-        for blob in blobs:
-            writer.add(blob)
-        return writer.finish()
-
-
-def manifest_of(refs: tuple[BlobRef, ...], backup_id: str = "20260301T120000Z-1", age: int = 0) -> BackupManifest:
-    """A backup of one file per blob, `age` hours older than noon."""
+def sample_manifest(backup_id: str = BACKUP, age: int = 0) -> BackupManifest:
+    """A backup that ended `age` hours before noon; it has no files yet: see `commit_manifest`."""
     stopped = NOON - timedelta(hours=age)
     return BackupManifest(
         id=backup_id,
-        database="shop",
+        database=DATABASE,
         tier="daily",
         system_identifier=CLUSTER,
         version=PgVersion(170010),
@@ -63,12 +67,62 @@ def manifest_of(refs: tuple[BlobRef, ...], backup_id: str = "20260301T120000Z-1"
         started_at=stopped - timedelta(seconds=9),
         stopped_at=stopped,
         has_checksums=True,
-        directories=("base", "base/5", "pg_wal"),
-        files=tuple(
-            BackupFile(path=f"base/5/{16384 + index}", size=ref.raw_length, mode=0o600, blobs=(ref,))
-            for index, ref in enumerate(refs)
-        ),
+        root=SOME_ROOT,
+        file_count=0,
+        raw_bytes=0,
+        added_bytes=0,
     )
+
+
+def with_files(manifest: BackupManifest, taken: Taken) -> BackupManifest:
+    """The manifest of a backup like this one that holds what was taken in."""
+    return replace(
+        manifest,
+        root=taken.root,
+        file_count=taken.files,
+        raw_bytes=taken.raw_bytes,
+        added_bytes=taken.added_bytes,
+    )
+
+
+def take_files(ingest: Ingest, files: Files) -> None:
+    """Every file whole, and the directories above them."""
+    for directory in sorted({str(parent) for path in files for parent in Path(path).parents} - {"."}):
+        ingest.directory(directory, 0o700)
+    for path, content in files.items():
+        with ingest.file(path, mode=0o600) as file:
+            file.write(content)
+
+
+def commit_manifest(
+    repository: Repository,
+    manifest: BackupManifest,
+    files: Files | None = None,
+    *,
+    parent: BackupManifest | None = None,
+    avoid: AbstractSet[bytes] = frozenset(),
+) -> BackupManifest:
+    """A backup like `manifest`, under a lease of its own, that holds these files; what the repository now lists."""
+    with repository.write_backup(
+        database=manifest.database, cluster=manifest.system_identifier, parent=parent, avoid=avoid
+    ) as writer:
+        take_files(writer.ingest, files or {})
+        committed = with_files(manifest, writer.ingest.finish())
+        writer.commit(committed)
+    return committed
+
+
+def back_up(
+    repository: Repository,
+    files: Files,
+    backup_id: str = BACKUP,
+    *,
+    age: int = 0,
+    parent: BackupManifest | None = None,
+    avoid: AbstractSet[bytes] = frozenset(),
+) -> BackupManifest:
+    """A backup of these files."""
+    return commit_manifest(repository, sample_manifest(backup_id, age), files, parent=parent, avoid=avoid)
 
 
 def wal_bytes(seed: int = 7, size: int = MEBIBYTE) -> bytes:
@@ -78,9 +132,8 @@ def wal_bytes(seed: int = 7, size: int = MEBIBYTE) -> bytes:
 
 
 def fill(repository: Repository) -> BackupManifest:
-    """One object of each kind."""
-    manifest = manifest_of(store_blobs(repository, sample_blobs()))
-    repository.put_backup(manifest)
+    """One object of each kind; packs one per kind and thread that filled it."""
+    manifest = back_up(repository, sample_files())
     repository.put_wal_segment(CLUSTER, SEGMENT, wal_bytes(), history=b"", mark=MARK)
     repository.put_wal_range(CLUSTER, TIMELINE, SEGMENT.end, wal_bytes(size=8192), history=b"", mark=None)
     repository.put_history(CLUSTER, TimelineId(2), b"1\t0/3000000\tno recovery target specified\n")
@@ -88,13 +141,27 @@ def fill(repository: Repository) -> BackupManifest:
     return manifest
 
 
-def read_everything(repository: Repository) -> None:
-    """Reads every object that a listing or a manifest leads to; raises for the first that is damaged."""
+def read_files(repository: Repository, manifest: BackupManifest) -> dict[str, bytes]:
+    """Every file of the backup, each whole, as a restore reads them."""
+    files = repository.files(manifest)
+    found = {entry.path: bytearray() for entry in _only_files(files.entries())}
+    for entry, offset, data in files.contents(files.entries()):
+        assert offset == len(found[entry.path])
+        found[entry.path] += data
+    return {path: bytes(content) for path, content in found.items()}
+
+
+def assert_proven(repository: Repository) -> None:
+    """Every object that a listing or a manifest leads to is there and opens; raises for the first that does not."""
     for manifest in repository.backups():
-        for pack in packs_of(manifest):
-            repository.check_pack(pack)
-        for file in manifest.files:
-            assert sum(map(len, repository.read_blobs(file.blobs))) == file.size
+        files = repository.files(manifest)
+        sizes = {entry.path: entry.size for entry in _only_files(files.entries())}
+        assert {path: len(content) for path, content in read_files(repository, manifest).items()} == sizes
+        assert (manifest.file_count, manifest.raw_bytes) == (len(sizes), sum(sizes.values()))
+        for pack in References(files.nodes).packs_of(manifest.root):
+            check_pack(repository.store, repository.keyring, pack)
+    for name in current_indexes(repository.store, repository.keyring):
+        read_index(repository.store, repository.keyring, name)
     for piece in repository.wal_pieces(CLUSTER):
         repository.read_mark(CLUSTER, piece)
         assert len(repository.read_wal(CLUSTER, piece)) == piece.end - piece.start
@@ -107,3 +174,7 @@ def snapshot(folder: Path) -> dict[str, tuple[int, int]]:
     """What a change of any kind below the folder would change: sizes and times of files and directories."""
     found = [folder, *folder.rglob("*")]
     return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in found}
+
+
+def _only_files(entries: Iterable[Entry]) -> Iterable[Entry]:
+    return (entry for entry in entries if entry.kind is EntryKind.FILE)

@@ -90,8 +90,12 @@ def shell_in(folder: Path, **variables: str) -> Shell:
     """A shell in a fresh folder, whose environment names nothing of safepoint's or PostgreSQL's but these variables."""
     folder.mkdir(mode=0o755, parents=True, exist_ok=True)
     kept = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG", "TMPDIR"}}
-    state = {"SAFEPOINT_STATE": str(folder.parent / f"{folder.name}.state")}
-    return Shell(folder=folder, environment={**kept, **state, "COLUMNS": "100", **variables})
+    beside = {
+        "SAFEPOINT_STATE": str(folder.parent / f"{folder.name}.state"),
+        "XDG_STATE_HOME": str(folder.parent / f"{folder.name}.state"),
+        "XDG_CACHE_HOME": str(folder.parent / f"{folder.name}.cache"),
+    }
+    return Shell(folder=folder, environment={**kept, **beside, "COLUMNS": "100", **variables})
 
 
 def ended(process: subprocess.Popen[str]) -> Said:

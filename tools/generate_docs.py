@@ -8,16 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
+from typer.main import get_command
 from typer.testing import CliRunner
 
-from safepoint.cli.app import COMMANDS, app
+from safepoint.cli.app import app
 from safepoint.errors import REGISTRY, ExitCode, Family, Spec
 
 ROOT = Path(__file__).parents[1]
 WIDTH = 80
 
-_VERBS = {"wal": ("stream",), "migrate": ("status", "deploy")}
 _SECTIONS = {
     "SP": "Steps: plans, journals, gates",
     "CF": "Configuration: the strategy file and what it refers to",
@@ -61,16 +62,23 @@ def cli_page() -> str:
 
 
 def commands() -> tuple[tuple[str, ...], ...]:
-    """Every command and group of commands, as typed after `safepoint`."""
-    return (
-        (),
-        *(command for name in COMMANDS for command in ((name,), *((name, verb) for verb in _VERBS.get(name, ())))),
-    )
+    """Every command and group of commands, as typed after `safepoint`; below a group its verbs, however deep."""
+    return ((), *_below(get_command(app), ()))
 
 
 def help_of(command: tuple[str, ...]) -> str:
     """What `--help` says."""
     return CliRunner().invoke(app, [*command, "--help"], prog_name="safepoint", env={"COLUMNS": str(WIDTH)}).stdout
+
+
+def _below(group: Any, typed: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    context = group.make_context(None, [], resilient_parsing=True)
+    for name in group.list_commands(context):
+        command = (*typed, name)
+        yield command
+        found = group.get_command(context, name)
+        if hasattr(found, "list_commands"):
+            yield from _below(found, command)
 
 
 def _errors_lines() -> Iterator[str]:

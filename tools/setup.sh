@@ -13,8 +13,11 @@ esac
 export PIP_USER=0 PIP_DISABLE_PIP_VERSION_CHECK=1
 unset PYTHONHOME PYTHONPATH PIP_TARGET PIP_PREFIX PIP_ROOT
 
-# What a part of .venv was made from.
-digest_of() { cat "$1" pyproject.toml tools/setup.sh | sha256sum; }
+# What a part of .venv was made from; a C compiler that arrived later makes the kernel, too.
+digest_of() {
+  { cat "$1" pyproject.toml tools/setup.sh hatch_build.py src/safepoint/kernel/kernel.c
+    command -v "${CC:-cc}" || true; } | sha256sum
+}
 is_current() { [ "$(cat ".venv/.$kind" 2>/dev/null)" = "$(digest_of $lock)" ]; }
 
 version_of() { "$1" -I -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null; }

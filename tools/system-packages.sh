@@ -16,6 +16,7 @@ missing() {
   compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || echo postgresql
   has pgbouncer || echo pgbouncer
   has strace || echo strace
+  has zstd || echo zstd
   [ -e /usr/share/zoneinfo/UTC ] || echo tzdata
 }
 

@@ -190,6 +190,12 @@ RP004 = _damaged("RP004", "an object is missing")
 RP005 = _damaged("RP005", "an object's seal does not hold")
 RP006 = _refused("RP006", "the repository's format is not known to this version")
 RP007 = _damaged("RP007", "the same name was stored with other bytes")
+RP008 = _misconfigured("RP008", "the key does not open this generation")
+RP009 = _refused("RP009", "the keys cannot be changed like this")
+RP010 = _refused("RP010", "the repository takes one writer at a time")
+RP011 = _refused("RP011", "it is unknown which packs are referenced")
+RP012 = _refused("RP012", "the lease may be a living writer's")
+RP013 = _refused("RP013", "the lease of this work was revoked")
 
 # Backup.
 BK001 = _refused("BK001", "the backup was voided")
@@ -198,6 +204,7 @@ BK003 = _misconfigured("BK003", "no such backup")
 BK004 = _damaged("BK004", "the backup does not hold")
 BK005 = _refused("BK005", "the server reported damaged pages")
 BK006 = _refused("BK006", "the cluster has something that this version cannot back up")
+BK007 = _refused("BK007", "a database's best backup is not expired unasked")
 
 # WAL.
 WL001 = _refused("WL001", "WAL comes from another cluster")

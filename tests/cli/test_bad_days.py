@@ -14,6 +14,7 @@ import pytest
 import servers
 from migrating import ask
 from projects import FIRST, SECOND, Project, back_up, verify
+from repository_samples import commit_manifest
 from safepoint.errors import ExitCode
 from safepoint.model.version import PgVersion
 from safepoint.postgres.cluster import stop
@@ -55,7 +56,7 @@ def test_no_binaries_of_that_major(project: Project, server_root: Path) -> None:
     """A backup of a major whose programs are not here is not restored here: PG001 names the major, nothing is made."""
     repository = open_repository(open_store(f"file:{shutil.copytree(project.repository, server_root / 'copy')}"), None)
     [backup] = repository.backups()
-    repository.put_backup(replace(backup, id="of-another-major", version=PgVersion(190004)))
+    commit_manifest(repository, replace(backup, id="of-another-major", version=PgVersion(190004)))
     place = f"file:{server_root / 'copy'}"
     said = project.shell.safepoint(
         "restore",
@@ -168,7 +169,7 @@ def test_disk_full_while_backing_up(fresh: Project) -> None:
         before = fingerprint(fresh.repository / "packs")
         ask(
             fresh.url,
-            "CREATE TABLE noise AS SELECT string_agg(md5(random()::text || n), '') FROM generate_series(1, 600000) n "
+            "CREATE TABLE noise AS SELECT string_agg(md5(random()::text || n), '') FROM generate_series(1, 1000000) n "
             "GROUP BY n / 100",
         )
         said = shell.safepoint("backup", ends=ExitCode.UNREACHABLE)

@@ -198,16 +198,19 @@ def test_restore_passes_over_what_was_found_damaged(own: Project) -> None:
 
 
 def test_a_manifest_that_does_not_open_hides_no_other(own: Project) -> None:
-    """Junk among the manifests is named; what can be restored still can, and status is not good."""
+    """A damaged manifest is named; what can be restored still can, and status is not good."""
+    back_up(own)
     back_up(own)
     [cluster] = (own.repository / "backups").iterdir()
-    (cluster / "junk").write_bytes(b"junk")
+    damaged = min(cluster.iterdir())
+    damaged.chmod(0o600)
+    damaged.write_bytes(b"junk")
 
     said = own.shell.safepoint("backups", "--json", ends=3).json
     plan = own.shell.safepoint("restore", "--to", "latest", "--into", str(own.root / "copy"), "--dry-run", "--json")
     state = own.shell.safepoint("status", "--json", ends=3).json
 
-    name = f"backups/{cluster.name}/junk"
+    name = f"backups/{cluster.name}/{damaged.name}"
     assert (len(said["backups"]), said["unreadable"]) == (1, [name])
     assert f"{name} does not open: what it lists is passed over" in plan.json["warnings"]
     assert f"manifest {name} does not open" in [finding["fact"] for finding in state["databases"]["shop"]]

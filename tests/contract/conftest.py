@@ -15,6 +15,9 @@ import pytest
 
 import object_servers
 from object_servers import ObjectServer
+from repository_samples import PASSPHRASE, make_repository
+from safepoint.model.secret import Secret
+from safepoint.repository import Repository
 from safepoint.stores import FolderStore, MemoryStore, Meter, Store, open_store
 from safepoint.stores.faults import FaultyStore
 from safepoint.stores.metering import MeteredStore
@@ -44,3 +47,15 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     for name, value in server.environment.items():
         monkeypatch.setenv(name, value)
     return open_store(server.url(secrets.token_hex(8)))
+
+
+@pytest.fixture(params=[PASSPHRASE, None], ids=["encrypted", "open"])
+def passphrase(request: pytest.FixtureRequest) -> Secret | None:
+    """With and without encryption."""
+    return request.param
+
+
+@pytest.fixture
+def repository(store: Store, passphrase: Secret | None) -> Repository:
+    """A new repository in each store."""
+    return make_repository(store, passphrase)

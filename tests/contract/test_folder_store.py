@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import socket
+import stat
 import subprocess
 import sys
 import time
@@ -82,6 +84,23 @@ def test_an_object_that_was_there_is_synced_before_it_counts(tmp_path: Path) -> 
 
     assert calls[:3] == ["fdatasync tmp", "link a/1 exists", "fdatasync a/1"]
     assert sorted(calls[3:]) == ["fsync .", "fsync a"]
+
+
+@pytest.mark.needs("strace")
+def test_a_barrier_makes_deletes_durable(tmp_path: Path) -> None:
+    """One sync of each directory that lost a name, also of one where another process deleted it first."""
+    other = FolderStore(tmp_path / "root")
+    for name in ("a/1", "a/2", "b/1", "c/1"):
+        other.put_if_absent(name, b"x")
+    other.delete("b/1")
+
+    code = (
+        "import contextlib; from safepoint.stores import NotFound; store = FolderStore(root)\n"
+        "for name in ('a/1', 'a/2', 'b/1', 'never/1'):\n    with contextlib.suppress(NotFound): store.delete(name)\n"
+        "store.barrier(); store.barrier()"
+    )
+
+    assert sorted(_calls(tmp_path, code)) == ["fsync a", "fsync b"]
 
 
 def test_of_two_processes_exactly_one_wins(tmp_path: Path) -> None:
@@ -246,3 +265,78 @@ def test_dropped_stores_close_their_files(tmp_path: Path) -> None:
     del store
 
     assert _open_files() == before
+
+
+@pytest.mark.parametrize("made", ["a pipe", "a symbolic link", "a socket", "a device"])
+def test_what_is_no_regular_file_is_damage_that_keeps_nobody_waiting(tmp_path: Path, made: str) -> None:
+    """Its name is listed and taken; reading it, its size and putting it are RP005; it can be deleted."""
+    root = tmp_path / "root"
+    store = FolderStore(root)
+    store.put_if_absent("a/1", b"x")
+    _make_irregular(root / "a/2", made)
+
+    assert list(store.list("a/")) == ["a/1", "a/2"]
+    for call in (
+        lambda: store.get("a/2"),
+        lambda: store.get_range("a/2", 0, 1),
+        lambda: store.size("a/2"),
+        lambda: store.put_if_absent("a/2", b"y"),
+    ):
+        with pytest.raises(errors.Damaged, match=rf"RP005: .*found {made} at a/2, expected regular files"):
+            call()
+    store.delete("a/2")
+    assert store.put_if_absent("a/2", b"y") is True
+
+
+def _make_irregular(path: Path, made: str) -> None:
+    if made == "a pipe":
+        os.mkfifo(path)
+    elif made == "a symbolic link":
+        path.symlink_to("1")
+    elif made == "a socket":
+        here = Path.cwd()
+        os.chdir(path.parent)  # the path of a socket has at most 107 bytes
+        try:
+            with socket.socket(socket.AF_UNIX) as server:
+                server.bind(path.name)
+        finally:
+            os.chdir(here)
+    else:
+        try:
+            os.mknod(path, 0o600 | stat.S_IFCHR, os.makedev(1, 5))
+        except PermissionError:
+            pytest.skip("making a device needs root: run `sudo make test`")
+
+
+def test_links_below_the_root_are_never_followed(tmp_path: Path) -> None:
+    """Not to list, to read, to delete or to write, wherever they lead; a root that is a link serves as before."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "1").write_bytes(b"secret")
+    FolderStore(tmp_path / "real").put_if_absent("a/1", b"x")
+    (tmp_path / "real/a/loop").symlink_to(".")
+    (tmp_path / "real/b").symlink_to(outside)
+    (tmp_path / "root").symlink_to("real")
+    store = FolderStore(tmp_path / "root")
+
+    assert list(store.list("")) == ["a/1", "a/loop", "b"]
+    assert list(store.list("a/")) == ["a/1", "a/loop"]
+    assert store.get("a/1") == b"x"
+    for call in (
+        lambda: list(store.list("b/")),
+        lambda: store.get("b/1"),
+        lambda: store.delete("b/1"),
+        lambda: store.put_if_absent("b/2", b""),
+    ):
+        with pytest.raises(errors.Damaged, match="found a symbolic link at b, expected"):
+            call()
+    assert [path.name for path in outside.iterdir()] == ["1"]
+
+
+def test_a_range_beyond_the_end_takes_no_more_memory_than_the_object(tmp_path: Path) -> None:
+    """A bound of a pebibyte on what is read costs nothing."""
+    store = FolderStore(tmp_path / "root")
+    store.put_if_absent("a", b"123")
+
+    assert store.get_range("a", 1, 1 << 50) == b"23"
+    assert store.get_range("a", 7, 1 << 50) == b""

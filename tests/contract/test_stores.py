@@ -125,15 +125,19 @@ def test_listing_outlives_deletes(store: Store) -> None:
 
 
 def test_a_barrier_may_come_at_any_time(store: Store) -> None:
-    """Without puts, after puts that were not durable, and after one of them was deleted."""
+    """Without puts, after puts that were not durable, after one of them was deleted, and after a delete in vain."""
     store.barrier()
     store.put_if_absent("packs/1", b"1", durable=False)
     store.put_if_absent("packs/2", b"2", durable=False)
     store.delete("packs/2")
+    with pytest.raises(NotFound):
+        store.delete("packs/2")
+    with pytest.raises(NotFound):
+        store.delete("nowhere/2")
     store.barrier()
     store.barrier()
 
-    assert store.get("packs/1") == b"1"
+    assert (store.get("packs/1"), list(store.list(""))) == (b"1", ["packs/1"])
 
 
 @pytest.mark.parametrize("name", _BAD_NAMES)

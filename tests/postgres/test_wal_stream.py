@@ -39,6 +39,7 @@ from safepoint.postgres.connect import connect
 from safepoint.postgres.programs import run_program
 from safepoint.repository import Repository, create_repository
 from safepoint.stores.folder import FolderStore
+from safepoint.stores.port import Data
 
 EIGHTEEN = pytest.mark.pg("18")
 SLOT = "safepoint_shop"
@@ -261,7 +262,7 @@ class FullStore:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
-    def put_if_absent(self, name: str, data: bytes, *, durable: bool = True) -> bool:
+    def put_if_absent(self, name: str, data: Data, *, durable: bool = True) -> bool:
         if self.is_full:
             raise errors.ST002.error("found no space, expected some")
         return self._inner.put_if_absent(name, data, durable=durable)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safepoint.backup.coverage import contiguous_end, coverage_of, spans_of
-from safepoint.model.backup import BackupManifest
+from safepoint.model.backup import BackupManifest, BlobRef
 from safepoint.model.coverage import Gap, Mark, WalPiece
 from safepoint.model.lsn import Lsn, TimelineId
 from safepoint.model.version import PgVersion
@@ -33,8 +33,10 @@ def backup(start: int, stop: int, timeline: TimelineId = ONE, name: str = "b") -
         started_at=NOON,
         stopped_at=NOON + timedelta(minutes=1),
         has_checksums=True,
-        directories=(),
-        files=(),
+        root=BlobRef(id=bytes(32), pack=bytes(32), offset=0, length=0, raw_length=0),
+        file_count=0,
+        raw_bytes=0,
+        added_bytes=0,
     )
 
 

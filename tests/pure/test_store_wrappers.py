@@ -10,6 +10,7 @@ from safepoint import errors
 from safepoint.stores import MemoryStore, Meter, NotFound, open_store
 from safepoint.stores.faults import Fault, FaultyStore, Killed
 from safepoint.stores.metering import Call, MeteredStore
+from safepoint.stores.port import Data
 from safepoint.stores.retry import RETRIED, Patience, RetryingStore, Time
 
 
@@ -130,7 +131,7 @@ def test_a_put_repeated_onto_a_name_that_vanished_says_false() -> None:
     class Vanishing(MemoryStore):
         attempts = 0
 
-        def put_if_absent(self, name: str, data: bytes, *, durable: bool = True) -> bool:
+        def put_if_absent(self, name: str, data: Data, *, durable: bool = True) -> bool:
             del name, data, durable
             self.attempts += 1
             if self.attempts == 1:

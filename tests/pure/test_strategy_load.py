@@ -289,6 +289,10 @@ def test_said_twice_and_no_toml_are_both_told() -> None:
             ["4:15: migrate.max_waiters: found the integer -1, expected a whole"],
         ),
         (
+            MINIMAL + '[repository.main]\nurl = "file:/r"\nkey = "none"\n[tier.daily]\nkeep = "1d"\ncompression = 20',
+            ["8:15: tier.daily.compression: found the integer 20, expected a whole number from 1 to 19"],
+        ),
+        (
             MINIMAL + "[migrate]\nmax_waiters = true",
             ["4:15: migrate.max_waiters: found the boolean true, expected a whole"],
         ),

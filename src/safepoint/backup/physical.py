@@ -21,7 +21,7 @@ from safepoint.backup.durable import durable_up_to
 from safepoint.backup.physical_checks import ServerForBackup, check_server, read_clock
 from safepoint.backup.receiver_start import require_same_cluster, segment_size
 from safepoint.backup.shipping import WalShipper, WalStreamId
-from safepoint.model.backup import BackupFile, BackupManifest
+from safepoint.model.backup import BackupManifest
 from safepoint.model.lsn import Lsn
 from safepoint.postgres.basebackup import BackupPosition, BaseBackup, Checkpoint
 from safepoint.postgres.connect import replication_connection
@@ -29,11 +29,15 @@ from safepoint.postgres.replication import ReplicationSession, SystemIdentity, s
 from safepoint.postgres.tar_stream import EntryKind, TarEntry
 from safepoint.postgres.url import DatabaseUrl
 from safepoint.postgres.walstream import EndOfStream, WalData, WalStream
-from safepoint.repository import Repository, Writer
+from safepoint.repository import BackupWriter, Ingest, Repository, Taken
+from safepoint.repository.care.verification_memory import damaged_packs
 from safepoint.steps.execute import Progress
 
-GROUP_BYTES = 256 * 1024
-"""Files are cut at multiples of this, thirty-two pages, so that a page is always whole within one blob."""
+PIECE_BYTES = 4 * 1024 * 1024
+"""Files are handed on in pieces of this size."""
+
+SERVER_MANIFEST = "backup_manifest"
+"""The file that holds the server's own list of files."""
 
 RECEIVER_PATIENCE_SECONDS = 30.0
 """How long a running receiver may make no headway before the WAL is fetched by the backup itself."""
@@ -52,21 +56,12 @@ class BackupRequest:
     database: str
     tier: str
     checkpoint: Checkpoint
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _File:
-    """A file whose blobs are under way, by the tickets of the writer."""
-
-    path: str
-    size: int
-    mode: int
-    tickets: tuple[int, ...]
+    compression: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Copied:
-    """Everything about a copy that is not its blobs."""
+    """Everything about a copy that is not its content."""
 
     identity: SystemIdentity
     server: ServerForBackup
@@ -76,13 +71,7 @@ class Copied:
     stop: BackupPosition
     started_at: datetime
     stopped_at: datetime
-    directories: tuple[str, ...]
-    files: tuple[_File, ...]
-
-    @property
-    def raw_bytes(self) -> int:
-        """Bytes of all files."""
-        return sum(item.size for item in self.files)
+    taken: Taken
 
 
 @contextmanager
@@ -101,7 +90,7 @@ class PhysicalBackup:
     request: BackupRequest
     stack: ExitStack
     copied: Copied | None = None
-    _writer: Writer | None = None
+    _writer: BackupWriter | None = None
     _wal_session: ReplicationSession | None = field(default=None)
 
     def check(self) -> ServerForBackup:
@@ -119,8 +108,7 @@ class PhysicalBackup:
         self._wal_session = self._session()
         self._wal_session.create_slot(self._slot, is_temporary=True)
         session = self._session()
-        self._writer = self.stack.enter_context(self.repository.writer())
-        self.copied = self._copy(session, server, self._writer, report)
+        self.copied = self._copy(session, server, report)
         session.close()
         return self.copied
 
@@ -153,7 +141,6 @@ class PhysicalBackup:
         copied, session = self._require_copied()
         if self._writer is None:
             raise errors.IN001.error("found a copied backup without a writer, expected one")
-        refs = self._writer.finish()
         manifest = BackupManifest(
             id=self.request.backup_id,
             database=self.request.database,
@@ -167,13 +154,12 @@ class PhysicalBackup:
             started_at=copied.started_at,
             stopped_at=copied.stopped_at,
             has_checksums=copied.server.has_checksums,
-            directories=copied.directories,
-            files=tuple(
-                BackupFile(path=item.path, size=item.size, mode=item.mode, blobs=tuple(refs[t] for t in item.tickets))
-                for item in copied.files
-            ),
+            root=copied.taken.root,
+            file_count=copied.taken.files,
+            raw_bytes=copied.taken.raw_bytes,
+            added_bytes=copied.taken.added_bytes,
         )
-        self.repository.put_backup(manifest)
+        self._writer.commit(manifest)
         session.close()
         return manifest
 
@@ -191,18 +177,29 @@ class PhysicalBackup:
             raise errors.BK001.error("found no copy under way in this process, expected one: the backup was voided")
         return self.copied, self._wal_session
 
-    def _copy(self, session: ReplicationSession, server: ServerForBackup, writer: Writer, report: Report) -> Copied:
+    def _copy(self, session: ReplicationSession, server: ServerForBackup, report: Report) -> Copied:
         identity = session.identify_system()
+        self._writer = self.stack.enter_context(
+            self.repository.write_backup(
+                database=self.request.database,
+                cluster=identity.system_identifier,
+                parent=self._parent(identity.system_identifier),
+                level=self.request.compression,
+                avoid=damaged_packs(self.repository),
+            )
+        )
+        ingest = self._writer.ingest
         history = session.fetch_history(identity.timeline)
         size = segment_size(session)
         started_at = read_clock(self.url)
         backup = BaseBackup(session)
         label = f"safepoint {self.request.backup_id} superuser={server.superuser}"
         start, estimate = backup.begin(label=label, checkpoint=self.request.checkpoint)
-        directories, files = _read_tree(backup, writer, lambda done: report(_progress(done, max(done, estimate))))
+        _take_files(backup, ingest, lambda done: report(_progress(done, max(done, estimate))))
         stop = backup.finish()
         _require_one_timeline(identity, start, stop)
-        files.append(_add_whole(writer, "backup_manifest", backup.manifest))
+        with ingest.file(SERVER_MANIFEST, mode=0o600) as file:
+            file.write(backup.manifest)
         return Copied(
             identity=identity,
             server=server,
@@ -212,9 +209,13 @@ class PhysicalBackup:
             stop=stop,
             started_at=started_at,
             stopped_at=read_clock(self.url),
-            directories=tuple(directories),
-            files=tuple(files),
+            taken=ingest.finish(),
         )
+
+    def _parent(self, cluster: str) -> BackupManifest | None:
+        """The newest backup of the cluster: what it has is not stored again."""
+        backups = self.repository.readable_backups()[0]
+        return next((found for found in reversed(backups) if found.system_identifier == cluster), None)
 
     def _durable(self, copied: Copied) -> Lsn:
         return durable_up_to(
@@ -262,28 +263,22 @@ class PhysicalBackup:
         wal.stop()
 
 
-def _read_tree(backup: BaseBackup, writer: Writer, tell: Callable[[int], None]) -> tuple[list[str], list[_File]]:
-    directories: list[str] = []
-    files: list[_File] = []
+def _take_files(backup: BaseBackup, ingest: Ingest, tell: Callable[[int], None]) -> None:
     done = told = 0
-    for entry, pieces in backup.entries(GROUP_BYTES):
+    for entry, pieces in backup.entries(PIECE_BYTES):
         if entry.kind is EntryKind.DIRECTORY:
-            directories.append(entry.path)
+            if entry.path:
+                ingest.directory(entry.path, entry.mode)
             continue
         _require_file(entry)
-        tickets = tuple(writer.add(piece) for piece in pieces)
-        files.append(_File(path=entry.path, size=entry.size, mode=entry.mode, tickets=tickets))
-        done += entry.size
-        if done - told >= _REPORT_EVERY:
-            told = done
-            tell(done)
+        with ingest.file(entry.path, mode=entry.mode) as file:
+            for piece in pieces:
+                file.write(piece)
+                done += len(piece)
+                if done - told >= _REPORT_EVERY:
+                    told = done
+                    tell(done)
     tell(done)
-    return [path for path in directories if path], files
-
-
-def _add_whole(writer: Writer, path: str, data: bytes) -> _File:
-    tickets = tuple(writer.add(data[at : at + GROUP_BYTES]) for at in range(0, len(data), GROUP_BYTES))
-    return _File(path=path, size=len(data), mode=0o600, tickets=tickets)
 
 
 def _require_file(entry: TarEntry) -> None:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from safepoint.backup.physical import BackupRequest, PhysicalBackup, open_backup
 from safepoint.backup.physical_checks import require_free_senders
 from safepoint.model.backup import BackupManifest
-from safepoint.model.json_value import JsonObject
+from safepoint.model.json_value import Json, JsonObject
 from safepoint.model.measures import Clock, system_clock
 from safepoint.postgres.basebackup import Checkpoint
 from safepoint.postgres.url import DatabaseUrl
@@ -24,9 +24,17 @@ def new_backup_id(database: str, now: datetime) -> str:
     return f"{database}-{now.astimezone(UTC).strftime('%Y%m%dT%H%M%S')}{now.microsecond // 1000:03d}Z"
 
 
-def plan_backup(database: str, *, tier: str, backup_id: str, checkpoint: Checkpoint = Checkpoint.FAST) -> Plan:
+def plan_backup(
+    database: str, *, tier: str, backup_id: str, checkpoint: Checkpoint = Checkpoint.FAST, compression: int = 1
+) -> Plan:
     """Check → copy → WAL → commit. An interrupted backup is not resumed but taken again: journal it in memory."""
-    arguments = {"backup": backup_id, "database": database, "tier": tier, "checkpoint": checkpoint.value}
+    arguments: dict[str, Json] = {
+        "backup": backup_id,
+        "database": database,
+        "tier": tier,
+        "checkpoint": checkpoint.value,
+        "compression": compression,
+    }
     steps = (
         ("check", "check that the server can be backed up"),
         ("copy", "copy the cluster's files into the repository"),
@@ -40,7 +48,12 @@ def plan_backup(database: str, *, tier: str, backup_id: str, checkpoint: Checkpo
         steps=tuple(
             Step(name=name, action=f"backup.{name}", title=title, arguments=arguments) for name, title in steps
         ),
-        facts=(("backup", backup_id), ("tier", tier), ("checkpoint", checkpoint.value)),
+        facts=(
+            ("backup", backup_id),
+            ("tier", tier),
+            ("checkpoint", checkpoint.value),
+            ("compression", f"zstd {compression}"),
+        ),
     )
 
 
@@ -89,6 +102,7 @@ def _request(step: Step) -> BackupRequest:
         database=str(arguments["database"]),
         tier=str(arguments["tier"]),
         checkpoint=Checkpoint(arguments["checkpoint"]),
+        compression=int(str(arguments["compression"])),
     )
 
 
@@ -101,8 +115,9 @@ def _check(backup: PhysicalBackup) -> JsonObject:
 def _copy(backup: PhysicalBackup, context: Context) -> JsonObject:
     copied = backup.copy(context.report)
     return {
-        "files": len(copied.files),
-        "bytes": copied.raw_bytes,
+        "files": copied.taken.files,
+        "bytes": copied.taken.raw_bytes,
+        "added_bytes": copied.taken.added_bytes,
         "start": str(copied.start.lsn),
         "stop": str(copied.stop.lsn),
         "timeline": copied.start.timeline.value,
@@ -125,4 +140,9 @@ def _commit(backup: PhysicalBackup, context: Context) -> JsonObject:
     if backup.copied is None:
         _fetch_wal(backup, context)
     manifest = backup.commit()
-    return {"backup": manifest.id, "bytes": manifest.raw_bytes, "stopped_at": manifest.stopped_at.isoformat()}
+    return {
+        "backup": manifest.id,
+        "bytes": manifest.raw_bytes,
+        "added_bytes": manifest.added_bytes,
+        "stopped_at": manifest.stopped_at.isoformat(),
+    }

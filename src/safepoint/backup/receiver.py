@@ -114,6 +114,7 @@ class WalReceiver:
         finally:
             marks.close()
             session.close()
+            self.repository.flush_journal()
 
 
 class _Reception:

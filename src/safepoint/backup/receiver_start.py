@@ -80,8 +80,9 @@ def segment_size(session: ReplicationSession) -> int:
 
 def require_same_cluster(system_identifier: str, repository: Repository, database: str, spec: errors.Spec) -> None:
     """Raises `spec` when backups under this name are another cluster's. Opens no manifest of the cluster's own."""
-    foreign = [name.split("/") for name in repository.backup_names() if name.split("/")[1] != system_identifier]
-    others = {cluster for _, cluster, backup_id in foreign if repository.backup(backup_id).database == database}
+    names = [found.manifest for found in repository.backup_state().existing]
+    foreign = [name for name in names if name.split("/")[1] != system_identifier]
+    others = {name.split("/")[1] for name in foreign if repository.read_manifest(name).database == database}
     if others:
         raise spec.error(
             f"found the server to be cluster {system_identifier}, expected {', '.join(sorted(others))}, "

@@ -11,16 +11,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 from safepoint import errors
 from safepoint.backup.durable import durable_up_to
-from safepoint.model.backup import BackupFile, BackupManifest
+from safepoint.model.backup import BackupManifest
 from safepoint.model.json_value import Json, JsonObject
 from safepoint.model.proof import ProofLevel
-from safepoint.repository import Repository
+from safepoint.repository import BackupFiles, Entry, EntryKind, Repository
 from safepoint.steps.execute import Action, Context, Progress
 from safepoint.steps.plan import Plan, Step
 
@@ -56,23 +58,17 @@ def verify_backup(
     repository: Repository, backup: BackupManifest, tell: Callable[[int], None] = lambda _: None
 ) -> Verified:
     """Everything the backup is made of is there and right; BK004 names the first file or WAL that is not."""
-    expected = _expected_files(repository, backup)
-    done = told = 0
-    for file in backup.files:
-        _verify_file(repository, backup, file, expected)
-        done += file.size
-        if done - told >= _TELL_EVERY:
-            told = done
-            tell(done)
-    absent = sorted(set(expected) - {file.path for file in backup.files})
-    if absent:
-        raise _damaged(backup, f"no {absent[0]} ({len(absent)} files)", "every file of the server's manifest")
-    tell(done)
+    files = repository.files(backup)
+    with _damage_of(backup):
+        expected = _expected_files(files, backup)
+        count, read = _verify_files(files, backup, expected, tell)
+    if expected:
+        raise _damaged(backup, f"no {min(expected)} ({len(expected)} files)", "every file of the server's manifest")
     return Verified(
         backup_id=backup.id,
         system_identifier=backup.system_identifier,
-        files=len(backup.files),
-        bytes=done,
+        files=count,
+        bytes=read,
         wal_bytes=_verify_wal(repository, backup),
     )
 
@@ -90,7 +86,7 @@ def plan_verify(backup: BackupManifest) -> Plan:
         subject=backup.database,
         title=f"verify backup {backup.id}",
         steps=(step,),
-        facts=(("files", str(len(backup.files))), ("bytes", str(backup.raw_bytes))),
+        facts=(("files", str(backup.file_count)), ("bytes", str(backup.raw_bytes))),
     )
 
 
@@ -108,23 +104,23 @@ def verify_actions(repository: Repository) -> Mapping[str, Action]:
     return {"backup.verify": verify}
 
 
-def _expected_files(repository: Repository, backup: BackupManifest) -> Mapping[str, tuple[int, str]]:
+def _expected_files(files: BackupFiles, backup: BackupManifest) -> dict[str, tuple[int, str]]:
     """Size and SHA-256 by path, from the server's manifest, which proves itself by its own checksum."""
-    manifest = next((file for file in backup.files if file.path == SERVER_MANIFEST), None)
+    manifest = files.find(SERVER_MANIFEST)
     if manifest is None:
         raise _damaged(backup, f"no {SERVER_MANIFEST}", "the server's own list of files")
-    content = b"".join(_blobs(repository, backup, manifest))
+    content = b"".join(piece for _, _, piece in files.contents([manifest]))
     try:
         value = json.loads(content)
         body = content[: content.rindex(b'"Manifest-Checksum"')]
-        files = {_path_of(entry): (int(entry["Size"]), str(entry["Checksum"])) for entry in value["Files"]}
+        listed = {_path_of(entry): (int(entry["Size"]), str(entry["Checksum"])) for entry in value["Files"]}
         checksum = value["Manifest-Checksum"]
     except (ValueError, KeyError, TypeError) as error:
         raise _damaged(backup, f"an unreadable {SERVER_MANIFEST} ({error})", "the server's list of files") from error
     found = hashlib.sha256(body).hexdigest()
     if found != checksum:
         raise _damaged(backup, f"checksum {found} of {SERVER_MANIFEST}", str(checksum))
-    return files
+    return listed
 
 
 def _path_of(entry: Mapping[str, Any]) -> str:
@@ -133,31 +129,75 @@ def _path_of(entry: Mapping[str, Any]) -> str:
     return str(entry["Path"])
 
 
-def _verify_file(
-    repository: Repository, backup: BackupManifest, file: BackupFile, expected: Mapping[str, tuple[int, str]]
-) -> None:
-    digest, size = hashlib.sha256(), 0
-    for blob in _blobs(repository, backup, file):
-        digest.update(blob)
-        size += len(blob)
+def _verify_files(
+    files: BackupFiles, backup: BackupManifest, expected: dict[str, tuple[int, str]], tell: Callable[[int], None]
+) -> tuple[int, int]:
+    """How many files and bytes were read and found right; what was found is taken out of `expected`."""
+    listed: deque[Entry] = deque()
+    count = told = 0
+    sums = _Sums()
+    for entry, _, piece in files.contents(_noted(files.entries(), listed)):
+        # Empty files give no piece: those listed before this one are complete.
+        while listed[0].path != entry.path:
+            count += _verify_file(backup, listed.popleft(), sums, expected)
+        sums.add(piece)
+        if sums.total - told >= _TELL_EVERY:
+            told = sums.total
+            tell(told)
+    while listed:
+        count += _verify_file(backup, listed.popleft(), sums, expected)
+    tell(sums.total)
+    return count, sums.total
+
+
+@dataclass(slots=True)
+class _Sums:
+    """The digest and size of the file being read, and the bytes read in all."""
+
+    total: int = 0
+    size: int = 0
+    digest: Any = field(default_factory=hashlib.sha256)
+
+    def add(self, piece: bytes | memoryview) -> None:
+        self.digest.update(piece)
+        self.size += len(piece)
+        self.total += len(piece)
+
+    def take(self) -> tuple[int, str]:
+        """Size and digest of the file that ends here."""
+        found = self.size, self.digest.hexdigest()
+        self.size, self.digest = 0, hashlib.sha256()
+        return found
+
+
+def _noted(entries: Iterable[Entry], listed: deque[Entry]) -> Iterator[Entry]:
+    for entry in entries:
+        if entry.kind is EntryKind.FILE:
+            listed.append(entry)
+            yield entry
+
+
+def _verify_file(backup: BackupManifest, file: Entry, sums: _Sums, expected: dict[str, tuple[int, str]]) -> int:
+    size, digest = sums.take()
     if file.path == SERVER_MANIFEST:
-        return
+        return 1
     if file.path not in expected:
         raise _damaged(backup, f"{file.path} in the backup", "no file that the server's manifest does not name")
-    if (size, digest.hexdigest()) != expected[file.path]:
-        wanted_size, wanted = expected[file.path]
-        raise _damaged(
-            backup, f"{file.path} with {size} bytes, SHA-256 {digest.hexdigest()}", f"{wanted_size} bytes, {wanted}"
-        )
+    wanted_size, wanted = expected.pop(file.path)
+    if (size, digest) != (wanted_size, wanted):
+        raise _damaged(backup, f"{file.path} with {size} bytes, SHA-256 {digest}", f"{wanted_size} bytes, {wanted}")
+    return 1
 
 
-def _blobs(repository: Repository, backup: BackupManifest, file: BackupFile) -> Iterator[bytes]:
+@contextmanager
+def _damage_of(backup: BackupManifest) -> Generator[None]:
+    """Damage in the repository is damage of this backup: BK004."""
     try:
-        yield from repository.read_blobs(file.blobs) if len(file.blobs) > 1 else map(repository.read_blob, file.blobs)
+        yield
     except errors.SafepointError as error:
         if error.spec not in _DAMAGE:
             raise
-        raise _damaged(backup, f"that {file.path} does not open ({error.message})", "every blob whole") from error
+        raise _damaged(backup, f"that a file does not open ({error.message})", "every blob whole") from error
 
 
 def _verify_wal(repository: Repository, backup: BackupManifest) -> int:

@@ -7,14 +7,13 @@ Source: PostgreSQL documentation, "Setting Parameters".
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
 
 from safepoint import errors
+from safepoint.files import append_durably, write_durably
 
 FILE_NAME = "safepoint.conf"
 
@@ -45,15 +44,11 @@ def write_settings(data: Path, settings: Mapping[str, str]) -> None:
 
     The file is replaced whole, so that a crash leaves the old one or the new one.
     """
-    path = data / FILE_NAME
-    draft = path.with_suffix(".conf.new")
-    _write_durably(draft, "w", f"{_MADE_FOR}{data}\n{render_settings(settings)}")
-    draft.chmod(0o600)
-    draft.replace(path)
+    write_durably(data / FILE_NAME, f"{_MADE_FOR}{data}\n{render_settings(settings)}".encode())
     include = f"include_if_exists = '{FILE_NAME}'\n"
     configuration = data / "postgresql.conf"
     if include not in configuration.read_text():
-        _write_durably(configuration, "a", f"\n{include}")
+        append_durably(configuration, f"\n{include}".encode())
 
 
 def read_settings(data: Path) -> dict[str, str]:
@@ -66,13 +61,6 @@ def read_settings(data: Path) -> dict[str, str]:
         return {}
     matches = (_LINE.fullmatch(line) for line in lines[1:])
     return {match["name"]: _unquote(match["value"]) for match in matches if match}
-
-
-def _write_durably(path: Path, mode: Literal["w", "a"], text: str) -> None:
-    with path.open(mode) as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _unquote(value: str) -> str:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from safepoint.files import write_durably
 from safepoint.postgres.cluster import Cluster
 from safepoint.postgres.control import ControlData
 from safepoint.postgres.settings import FILE_NAME, render_settings, write_settings
-from safepoint.recovery.directory import write_durably
 from safepoint.recovery.staging import GUARD_COMMAND
 from safepoint.recovery.targets import PinnedRecovery
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from safepoint import errors
+from safepoint.files import DRAFT_SUFFIX, sync_directory, write_durably
 from safepoint.model.json_value import JsonObject
 from safepoint.model.measures import format_bytes
 from safepoint.postgres.binaries import Binaries
@@ -25,7 +26,6 @@ from safepoint.postgres.pid_file import live_pid_file
 from safepoint.postgres.server_user import server_user
 
 MARKER = "safepoint.restoring"
-_DRAFT = ".new"
 
 _NOT_FOR_A_SHELL = frozenset('"$`\\\n')
 """pg_ctl starts the server through a shell, with the directory in double quotes (src/bin/pg_ctl/pg_ctl.c)."""
@@ -95,7 +95,7 @@ class RestoreDirectory:
         """The marker is gone: the directory holds a finished, proven cluster."""
         with suppress(FileNotFoundError):
             (self.path / MARKER).unlink()
-        _sync_directory(self.path)
+        sync_directory(self.path)
 
     def cluster(self, binaries: Binaries) -> Cluster:
         """The cluster restored here."""
@@ -134,21 +134,6 @@ class RestoreDirectory:
             )
 
 
-def write_durably(path: Path, content: bytes) -> None:
-    """The file has this content, whole, after any crash; until then it had its old one."""
-    draft = path.with_name(path.name + _DRAFT)
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        rest = memoryview(content)
-        while rest:
-            rest = rest[os.write(descriptor, rest) :]
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    draft.replace(path)
-    _sync_directory(path.parent)
-
-
 def _read_marker(path: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text())
@@ -175,7 +160,7 @@ def _require_unused(path: Path) -> None:
 
 def _is_marker_draft(entry: Path) -> bool:
     """Whether it is what a restore leaves that is killed while it writes its first file."""
-    return entry.name == MARKER + _DRAFT and entry.is_file() and not entry.is_symlink()
+    return entry.name == MARKER + DRAFT_SUFFIX and entry.is_file() and not entry.is_symlink()
 
 
 def _parents(path: Path) -> Iterator[Path]:
@@ -208,11 +193,3 @@ def _unusable(found: str, expected: str) -> errors.SafepointError:
             errors.run("restore into a fresh directory: `--into DIR`"),
         ],
     )
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -5,17 +5,17 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from safepoint import errors
-from safepoint.model.backup import BackupFile, BackupManifest
-from safepoint.repository import Repository
+from safepoint.model.backup import BackupManifest
+from safepoint.recovery.file_writer import FILE_MODE, FileWriter
+from safepoint.repository import BackupFiles, Entry, EntryKind, Repository
 
 CONTROL_FILE = "global/pg_control"
 DIRECTORY_MODE = 0o700
-FILE_MODE = 0o600
 
 _TELL_EVERY = 4 * 1024 * 1024
 
@@ -25,15 +25,13 @@ def write_files(repository: Repository, manifest: BackupManifest, directory: Pat
 
     `directory` holds nothing of these names yet. RP004 and RP005 name what is damaged; RC002 when the disk is full.
     """
-    others = [file for file in manifest.files if file.path != CONTROL_FILE]
-    control = [file for file in manifest.files if file.path == CONTROL_FILE]
+    files = repository.files(manifest)
+    control: list[Entry] = []
     with disk_errors(directory):
-        for path in sorted(manifest.directories):
-            (directory / path).mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
-        _write_all(repository, others, directory, tell)
+        _write_all(files, _made(files.entries(), directory, control), directory, tell)
         sync_filesystem(directory)
         # A server starts from pg_control: it must not be there while anything else is missing.
-        _write_all(repository, control, directory, lambda _: None)
+        _write_all(files, control, directory, lambda _: None)
         sync_filesystem(directory)
     return manifest.raw_bytes
 
@@ -67,28 +65,32 @@ def sync_filesystem(path: Path) -> None:
         os.close(descriptor)
 
 
-def _write_all(
-    repository: Repository, files: Sequence[BackupFile], directory: Path, tell: Callable[[int], None]
-) -> None:
-    blobs = iter(repository.read_blobs(ref for file in files for ref in file.blobs))
+def _made(entries: Iterable[Entry], directory: Path, control: list[Entry]) -> Iterator[Entry]:
+    """The files to be written, all but pg_control; directories and empty files are there before the next is given."""
+    for entry in entries:
+        path = directory / entry.path
+        if entry.kind is EntryKind.DIRECTORY:
+            path.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+        elif entry.path == CONTROL_FILE:
+            control.append(entry)
+        else:
+            path.parent.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+            if not entry.size:
+                path.touch(FILE_MODE)
+            yield entry
+
+
+def _write_all(files: BackupFiles, entries: Iterable[Entry], directory: Path, tell: Callable[[int], None]) -> None:
     done = told = 0
-    for file in files:
-        _write_one(directory / file.path, (next(blobs) for _ in file.blobs))
-        done += file.size
-        if done - told >= _TELL_EVERY:
-            told = done
-            tell(done)
+    path = ""
+    with FileWriter() as writer:
+        for entry, _, piece in files.contents(entries):
+            if entry.path != path:
+                path = entry.path
+                writer.begin(directory / path)
+            writer.write(piece)
+            done += len(piece)
+            if done - told >= _TELL_EVERY:
+                told = done
+                tell(done)
     tell(done)
-
-
-def _write_one(path: Path, pieces: Iterable[bytes]) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, FILE_MODE)
-    with os.fdopen(descriptor, "wb", buffering=0) as file:
-        for piece in pieces:
-            _write_whole(file.fileno(), piece)
-
-
-def _write_whole(descriptor: int, data: bytes) -> None:
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]

@@ -234,7 +234,7 @@ def _write(restore: _Restore, context: Context) -> JsonObject:
         lambda done: context.report(Progress(done=done, total=total, unit="bytes")),
     )
     _ = restore.cluster  # adopting makes every file the server user's
-    return {"bytes": written, "files": len(restore.backup.files)}
+    return {"bytes": written, "files": restore.backup.file_count}
 
 
 def _prove_files(restore: _Restore, context: Context) -> JsonObject:

@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from safepoint import errors
+from safepoint.files import write_durably
 from safepoint.model.coverage import WalPath, WalPiece
 from safepoint.model.lsn import Lsn, TimelineId, WalSegment
-from safepoint.recovery.directory import write_durably
 from safepoint.recovery.files import disk_errors, sync_filesystem
 from safepoint.recovery.targets import PinnedRecovery
 from safepoint.recovery.wal_end import last_record_end

@@ -1,10 +1,27 @@
-"""The repository's format: sealed blobs in packs, manifests, WAL, records, keys. Knows no PostgreSQL server."""
+"""The repository's format: sealed blobs in packs, maps, manifests, WAL, records, keys. Knows no PostgreSQL server."""
 
 from __future__ import annotations
 
+from safepoint.repository.maps.files import BackupFiles, OpenFile
+from safepoint.repository.maps.ingest import Ingest, Taken
+from safepoint.repository.maps.listing import Entry, EntryKind
 from safepoint.repository.opening import create_repository, open_repository
-from safepoint.repository.packs.writer import Writer
+from safepoint.repository.places import Places
 from safepoint.repository.repository import Repository
 from safepoint.repository.sealing.keys import KeyCost
+from safepoint.repository.writing import BackupWriter
 
-__all__ = ["KeyCost", "Repository", "Writer", "create_repository", "open_repository"]
+__all__ = [
+    "BackupFiles",
+    "BackupWriter",
+    "Entry",
+    "EntryKind",
+    "Ingest",
+    "KeyCost",
+    "OpenFile",
+    "Places",
+    "Repository",
+    "Taken",
+    "create_repository",
+    "open_repository",
+]

@@ -7,16 +7,18 @@ from datetime import UTC, datetime
 
 from safepoint import errors
 from safepoint.model.json_value import JsonObject
-from safepoint.repository.sealing.objects import as_json, from_json, read_object, seal_object
+from safepoint.repository.sealing.checked_json import canonical
+from safepoint.repository.sealing.objects import from_json, read_object, seal_object
 from safepoint.repository.sealing.seal import Keyring, Kind
 from safepoint.stores.port import Store
 
 
-def append_record(store: Store, keyring: Keyring, kind: str, record: JsonObject, at: datetime) -> None:
-    """Makes the record durable; its name begins with `at`."""
+def append_record(store: Store, keyring: Keyring, kind: str, record: JsonObject, at: datetime) -> str:
+    """Makes the record durable; its name, which begins with `at`."""
     name = f"{_prefix(kind)}{at.astimezone(UTC):%Y%m%dT%H%M%S.%fZ}-{secrets.token_hex(8)}"
-    if not store.put_if_absent(name, seal_object(keyring, Kind.RECORD, name, as_json(record))):
+    if not store.put_if_absent(name, seal_object(keyring, Kind.RECORD, name, canonical(record))):
         raise errors.RP007.error(f"found {name} in the store, expected a random name to be free")
+    return name
 
 
 def read_records(store: Store, keyring: Keyring, kind: str) -> tuple[JsonObject, ...]:

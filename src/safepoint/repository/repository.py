@@ -1,13 +1,21 @@
 """A repository: what is in it, read and written under one set of keys.
 
-Everything here is durable when it returns, except blobs, which are durable when their writer's `finish()` returns.
-A backup exists when its manifest does, and the manifest is put last. Opening and reading write nothing.
+Everything here is durable when it returns. A backup exists when its manifest is there and its writer's lease ended
+with it. Opening and reading write nothing to the store.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import contextlib
+import shutil
+import tempfile
+import threading
+import weakref
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from safepoint import errors
 from safepoint.model.backup import BackupManifest, BlobRef
@@ -16,104 +24,190 @@ from safepoint.model.json_value import JsonObject
 from safepoint.model.lsn import Lsn, TimelineId, WalSegment
 from safepoint.model.measures import Clock
 from safepoint.repository import records
-from safepoint.repository.commit.manifest import manifest_from_json, manifest_to_json, packs_of
-from safepoint.repository.packs import pack
+from safepoint.repository.commit.backups import (
+    Backups,
+    CommittedBackup,
+    existing_backups,
+    expire,
+    require_expirable,
+)
+from safepoint.repository.commit.journal import Journal
+from safepoint.repository.commit.journal_audit import claimed_backups
+from safepoint.repository.commit.journal_entry import digest_of, expired, record_put
+from safepoint.repository.commit.manifest import open_manifest
+from safepoint.repository.maps.files import BackupFiles, OpenFile
+from safepoint.repository.maps.marking import packs_needed_by, require_known, surviving_packs
+from safepoint.repository.maps.nodes import NodeReader
+from safepoint.repository.packs.index_cache import IndexCache
 from safepoint.repository.packs.reader import BlobReader
-from safepoint.repository.packs.writer import Writer
+from safepoint.repository.packs.relocation import Relocation
+from safepoint.repository.packs.replacements import read_replacements
+from safepoint.repository.places import NOWHERE, Places
 from safepoint.repository.sealing import keys, objects
-from safepoint.repository.sealing.seal import Keyring, Kind
+from safepoint.repository.sealing.seal import DEFAULT_LEVEL, Keyring, Kind
 from safepoint.repository.wal import WalArchive
-from safepoint.stores.port import NotFound, Store
-
-_BACKUPS = "backups/"
+from safepoint.repository.wal_journal import WalJournal
+from safepoint.repository.writing import BackupWriter, begin_backup
+from safepoint.stores.port import Store
 
 
 class Repository:
     """An open repository; `create_repository` and `open_repository` make it. May be used from several threads."""
 
-    def __init__(self, store: Store, description: keys.Description, keyring: Keyring, clock: Clock) -> None:
+    def __init__(
+        self, store: Store, description: keys.Description, keyring: Keyring, clock: Clock, places: Places = NOWHERE
+    ) -> None:
         self.id = description.id
-        self.is_encrypted = keyring.is_encrypted
-        self._store = store
-        self._keyring = keyring
-        self._clock = clock
-        self._id_key = keyring.derive("blob id")
-        self._reader = BlobReader(store, keyring, self._id_key)
+        self.store = store
+        self.description = description
+        self.keyring = keyring
+        self.places = places
+        self.clock = clock
+        self.blobs = BlobReader(store, keyring, relocate=self._relocate, elsewhere=self.find_blob)
+        self.journal = Journal(store, keyring, repository=self.id, clock=clock, state=places.state_of(self.id))
         self._wal = WalArchive(store, keyring)
+        self._wal_journal = WalJournal(self.journal.note, clock)
         self._last_record: datetime | None = None
+        self._relocation: Relocation | None = None
+        self._scratch: Path | None = None
+        self._lock = threading.Lock()
 
     def __repr__(self) -> str:
-        return f"Repository({self.id!r}, {self._store!r})"
+        return f"Repository({self.id!r}, {self.store!r})"
 
-    def writer(self) -> Writer:
-        """A context in which blobs are added: durable after its `finish()`, withdrawn without."""
-        return Writer(self._store, self._keyring, self._id_key)
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether only who has a key can read it."""
+        return self.keyring.is_encrypted
 
-    def read_blob(self, ref: BlobRef) -> bytes:
-        """The raw data of one blob, checked; RP004, RP005."""
-        return self._reader.read_blob(ref)
+    def through(self, store: Store) -> Repository:
+        """The same repository through another way to its store."""
+        return Repository(store, self.description, self.keyring, self.clock, self.places)
 
-    def read_blobs(self, refs: Iterable[BlobRef]) -> Iterator[bytes]:
-        """The raw data of many blobs, checked, in order; fastest in the order they were added. RP004, RP005."""
-        return self._reader.read_blobs(refs)
+    def write_backup(
+        self,
+        *,
+        database: str,
+        cluster: str,
+        parent: BackupManifest | None = None,
+        level: int = DEFAULT_LEVEL,
+        avoid: AbstractSet[bytes] = frozenset(),
+    ) -> AbstractContextManager[BackupWriter]:
+        """A context in which a backup is written on top of `parent`; left without `commit`, there is no backup.
 
-    def check_pack(self, pack_id: str) -> tuple[BlobRef, ...]:
-        """The blobs of a pack, after each of its bytes was checked; RP004, RP005."""
-        return pack.check_pack(self._store, self._keyring, self._id_key, pack_id)
+        A parent of which anything is missing is not built upon, nor is anything in the packs to `avoid`. RP010 for a
+        second writer of a store without conditional put.
+        """
+        return begin_backup(self, database=database, cluster=cluster, parent=parent, level=level, avoid=avoid)
 
-    def put_backup(self, manifest: BackupManifest) -> None:
-        """The backup exists, durably. RP004 when a pack it names is not there; RP007 for a taken id."""
-        for pack_id, least in packs_of(manifest).items():
-            self._require_pack(pack_id, least)
-        name = f"{_BACKUPS}{manifest.system_identifier}/{manifest.id}"
-        body = manifest_to_json(manifest)
-        if self._store.put_if_absent(name, objects.seal_object(self._keyring, Kind.MANIFEST, name, body)):
-            return
-        if self._read_manifest(name) != manifest:
-            raise errors.RP007.error(
-                f"found another backup stored as {name}, expected the name free or the same backup"
-            )
-
-    def backup_names(self) -> tuple[str, ...]:
-        """The names of all manifests, `backups/<cluster>/<id>`, without opening them."""
-        return tuple(self._store.list(_BACKUPS))
+    def backup_state(self) -> Backups:
+        """The names of all manifests that are backups, and of what is missing, unreadable or left over."""
+        return existing_backups(self.store, self.keyring)
 
     def backups(self) -> tuple[BackupManifest, ...]:
-        """All backups, that which ended first first; RP005 names the first manifest that does not open."""
+        """All backups, that which ended first first; RP005 names the first that cannot be read, RP004 a missing one."""
         found, unreadable = self.readable_backups()
         for name in unreadable:
-            self._read_manifest(name)
+            self.read_manifest(name)
         return found
 
     def readable_backups(self) -> tuple[tuple[BackupManifest, ...], tuple[str, ...]]:
-        """All backups that open, that which ended first first, and the names of manifests that do not.
+        """All backups that open, that which ended first first, and the names of what does not or is missing.
 
         For those who restore: one damaged manifest must not hide what the others hold.
         """
+        state = self.backup_state()
         found: list[BackupManifest] = []
-        unreadable: list[str] = []
-        for name in self.backup_names():
+        unreadable = [*state.unreadable, *(backup.manifest for backup in state.missing)]
+        for backup in state.existing:
             try:
-                found.append(self._read_manifest(name))
+                found.append(self.read_manifest(backup.manifest, digest=backup.digest))
             except errors.Damaged:
-                unreadable.append(name)
+                unreadable.append(backup.manifest)
         return tuple(sorted(found, key=lambda manifest: (manifest.stopped_at, manifest.id))), tuple(unreadable)
 
     def backup(self, backup_id: str) -> BackupManifest:
-        """One backup; BK003 when there is none of this id, RP005."""
-        for name in self.backup_names():
-            if name.rpartition("/")[2] == backup_id:
-                return self._read_manifest(name)
+        """One backup; BK003 when there is none of this id among those that can be read."""
+        found, unreadable = self.readable_backups()
+        for manifest in found:
+            if manifest.id == backup_id:
+                return manifest
         raise errors.BK003.error(
-            f"found no backup {backup_id!r} among {len(self.backup_names())}, expected one",
+            f"found no backup {backup_id!r} among {len(found)}, {len(unreadable)} more unreadable, expected one",
             hints=[errors.run("list them: `safepoint backups`")],
         )
+
+    def needed_packs(
+        self, backups: Sequence[CommittedBackup] | None = None, nodes: NodeReader | None = None
+    ) -> frozenset[bytes]:
+        """The packs that these backups need, of all that exist unless told, once what was replaced is not counted.
+
+        RP011 when it is unknown which backups exist or what was replaced, or when a pack that one needs is gone; RP004,
+        RP005 when a node of one cannot be read. `nodes` reads faster than one by one for who has such a reader.
+        """
+        if backups is None:
+            state = self.backup_state()
+            require_known(state.unknown)
+            backups = state.existing
+        kept = surviving_packs(self.store, self.keyring)  # first: what is gone by then, was replaced before
+        replacements = read_replacements(self.store, self.keyring)
+        require_known(replacements.unreadable)
+        roots = (self.read_manifest(backup.manifest).root for backup in backups)
+        return packs_needed_by(roots, nodes or NodeReader(self.blobs.read_blob), replacements, kept.__contains__)
+
+    def expire_backup(self, backup_id: str, *, reason: str) -> None:
+        """The backup does not exist any more, durably; what only it needed is left to a collection. BK003.
+
+        By the name of its manifest also one that is hidden, and that the journal alone still tells of.
+        """
+        name = self._manifest_name(backup_id)
+        claimed = self.claimed_backups()
+        require_expirable(self.store, self.keyring, name, claimed)
+        self.journal.append([expired(name)])
+        expire(self.store, self.keyring, name, reason, self.clock, claimed)
+
+    def claimed_backups(self) -> frozenset[str]:
+        """The names of all manifests that the journal calls backups and not expired; reads every entry."""
+        return claimed_backups(self.store, self.keyring, self.id)
+
+    def read_manifest(self, name: str, *, digest: str | None = None) -> BackupManifest:
+        """The manifest of this name, whether or not it is a backup; RP004, RP005, also when its digest is another."""
+        data = objects.fetch(self.store, name, Kind.MANIFEST)
+        manifest = open_manifest(self.keyring, name, data)
+        if digest is not None and digest_of(data) != digest:
+            raise errors.RP005.error(
+                f"found {name} with digest {digest_of(data)[:16]}, expected {digest[:16]}, which was committed"
+            )
+        return manifest
+
+    def files(self, manifest: BackupManifest) -> BackupFiles:
+        """The files of a backup, to be read."""
+        return BackupFiles(self.blobs, manifest.root)
+
+    def open_file(self, manifest: BackupManifest, path: str) -> OpenFile:
+        """One file of a backup, to be read at random; BK003 when the backup has none of this path."""
+        return self.files(manifest).open(path)
+
+    def find_blob(self, identity: bytes) -> tuple[BlobRef, ...]:
+        """Where indexes say that the blob lies, of the packs that are there."""
+        if self._relocation is None:
+            self._relocation = Relocation(self.store, self.keyring, self._cache_directory(), self.id)
+        return self._relocation.find_all(identity, self.blobs.gone)
+
+    def index_cache(self, cluster: str) -> IndexCache:
+        """What is known of where blobs of this cluster lie; to be refreshed before the first look-up."""
+        return IndexCache(self._cache_directory(), self.id, cluster)
 
     def put_wal_segment(
         self, cluster: str, segment: WalSegment, data: bytes, *, history: bytes, mark: Mark | None
     ) -> None:
         """The complete segment is durable; the same bytes again are success, others RP007."""
-        self._wal.put_segment(cluster, segment, data, history=history, mark=mark)
+        lineage = self._wal.put_segment(cluster, segment, data, history=history, mark=mark)
+        self._wal_journal.note(cluster, lineage, segment)
+
+    def flush_journal(self) -> None:
+        """The journal speaks of all WAL stored so far, as far as the store answers. Not needed for its durability."""
+        self._wal_journal.flush()
 
     def put_wal_range(
         self, cluster: str, timeline: TimelineId, start: Lsn, data: bytes, *, history: bytes, mark: Mark | None
@@ -150,28 +244,34 @@ class Repository:
 
     def append_record(self, kind: str, record: JsonObject) -> None:
         """The record is durable, behind those this repository object appended before, whatever the clock did."""
-        now = self._clock()
-        if self._last_record is not None:
-            now = max(now, self._last_record + timedelta(microseconds=1))
-        self._last_record = now
-        records.append_record(self._store, self._keyring, kind, record, now)
+        with self._lock:
+            now = self.clock()
+            if self._last_record is not None:
+                now = max(now, self._last_record + timedelta(microseconds=1))
+            self._last_record = now
+        name = records.append_record(self.store, self.keyring, kind, record, now)
+        self.journal.note([record_put(name)])
 
     def records(self, kind: str) -> tuple[JsonObject, ...]:
         """All records of the kind, oldest first; RP005 names the first that does not open."""
-        return records.read_records(self._store, self._keyring, kind)
+        return records.read_records(self.store, self.keyring, kind)
 
-    def _read_manifest(self, name: str) -> BackupManifest:
-        body = objects.read_object(self._store, self._keyring, Kind.MANIFEST, name).body
-        try:
-            return manifest_from_json(body)
-        except ValueError as error:
-            raise errors.RP005.error(f"cannot use the manifest {name}: {error}") from error
+    def _manifest_name(self, backup_id: str) -> str:
+        """Where the backup of this id lies; what is no id of a readable backup is taken for a name."""
+        for found in self.backup_state().existing:
+            with contextlib.suppress(errors.Damaged):
+                if self.read_manifest(found.manifest).id == backup_id:
+                    return found.manifest
+        return backup_id
 
-    def _require_pack(self, pack_id: str, least: int) -> None:
-        name = pack.pack_name(pack_id)
-        try:
-            size = self._store.size(name)
-        except NotFound:
-            raise objects.missing(name) from None
-        if size < least:
-            raise objects.broken(name, Kind.PACK, size)
+    def _relocate(self, identity: bytes) -> BlobRef | None:
+        return next(iter(self.find_blob(identity)), None)
+
+    def _cache_directory(self) -> Path:
+        kept = self.places.cache_of(self.id)
+        if kept is not None:
+            return kept
+        if self._scratch is None:
+            self._scratch = Path(tempfile.mkdtemp(prefix="safepoint-"))
+            weakref.finalize(self, shutil.rmtree, self._scratch, ignore_errors=True)
+        return self._scratch

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
+from typing import Any
 
 from blake3 import blake3
 
@@ -20,11 +21,13 @@ from safepoint import errors
 from safepoint.model.coverage import Mark, WalPiece
 from safepoint.model.json_value import Json
 from safepoint.model.lsn import Lsn, TimelineId, WalSegment
-from safepoint.repository.sealing.objects import Opened, read_facts, read_object, seal_object
+from safepoint.repository.sealing.objects import Opened, broken, read_facts, read_object, seal_object
 from safepoint.repository.sealing.seal import Keyring, Kind
 from safepoint.stores.port import NotFound, Store
 
 _MEBIBYTE = 1024 * 1024
+_SEGMENT_SIZES = frozenset(1 << power for power in range(11))
+"""In MiB: what PostgreSQL knows, from 1 to 1,024."""
 _CLUSTER = re.compile(r"[0-9]{1,20}")
 _LINEAGE = re.compile(r"([0-9A-F]{8})-([0-9a-f]{32})")
 _SEGMENT = re.compile(r"([0-9A-F]{24})\.([0-9]{1,4})MB")
@@ -41,13 +44,14 @@ class WalArchive:
         self._content_key = keyring.derive("wal digest")
         self._only_lineages: set[str] = set()
 
-    def put_segment(self, cluster: str, segment: WalSegment, data: bytes, *, history: bytes, mark: Mark | None) -> None:
-        """The segment is stored; RP007 when other bytes already have its name."""
+    def put_segment(self, cluster: str, segment: WalSegment, data: bytes, *, history: bytes, mark: Mark | None) -> str:
+        """The segment is stored; the folder of its timeline. RP007 when other bytes already have its name."""
         if len(data) != segment.size:
             raise ValueError(f"found {len(data)} bytes for segment {segment.name}, expected {segment.size}")
         folder = self._folder(cluster, segment.timeline, history)
         name = f"wal/{folder}/{segment.name}.{segment.size // _MEBIBYTE}MB"
         self._put(name, folder, data, _facts(cluster, segment.timeline, segment.start, mark))
+        return folder.rpartition("/")[2]
 
     def put_range(
         self, cluster: str, timeline: TimelineId, start: Lsn, data: bytes, *, history: bytes, mark: Mark | None
@@ -77,22 +81,31 @@ class WalArchive:
     def read(self, piece: WalPiece) -> bytes:
         """The WAL bytes, of a range that was deleted since from what replaced it; RP004, RP005."""
         try:
-            return read_object(self._store, self._keyring, Kind.WAL, piece.name).body
+            return self._read_body(piece)
         except errors.Damaged as error:
             held = self._replacement(piece, error)
-        body = read_object(self._store, self._keyring, Kind.WAL, held.name).body
-        return body[piece.start - held.start : piece.end - held.start]
+        return self._read_body(held)[piece.start - held.start : piece.end - held.start]
 
     def read_mark(self, piece: WalPiece) -> Mark | None:
         """The newest mark that was known when the piece, or what replaced it since, was put; RP004, RP005."""
         try:
-            found = read_facts(self._store, self._keyring, Kind.WAL, piece.name)["mark"]
+            return self._read_mark(piece.name)
         except errors.Damaged as error:
             held = self._replacement(piece, error)
-            found = read_facts(self._store, self._keyring, Kind.WAL, held.name)["mark"]
-        return (
-            None if found is None else Mark(lsn=Lsn.parse(found["lsn"]), clock=datetime.fromisoformat(found["clock"]))
-        )
+        return self._read_mark(held.name)
+
+    def _read_body(self, piece: WalPiece) -> bytes:
+        body = read_object(self._store, self._keyring, Kind.WAL, piece.name).body
+        if len(body) != piece.end - piece.start:
+            raise broken(piece.name, Kind.WAL, len(body))
+        return body
+
+    def _read_mark(self, name: str) -> Mark | None:
+        facts = read_facts(self._store, self._keyring, Kind.WAL, name)
+        try:
+            return _mark_of(facts["mark"])
+        except (KeyError, TypeError, ValueError, OverflowError):
+            raise broken(name, Kind.WAL, self._store.size(name)) from None
 
     def _replacement(self, piece: WalPiece, error: errors.Damaged) -> WalPiece:
         """What holds all bytes of a range that is gone: a receiver at work replaces ranges. Else raises the error."""
@@ -144,7 +157,7 @@ class WalArchive:
         found: Opened = read_object(self._store, self._keyring, Kind.WAL, name)
         if found.body != data:
             raise errors.RP007.error(
-                f"found {name} stored with digest {found.facts['digest'][:16]}, "
+                f"found {name} stored with digest {str(found.facts.get('digest'))[:16]}, "
                 f"expected {blake3(data, key=self._content_key).hexdigest()[:16]}",
                 hints=[
                     errors.ask("do two servers, one of them perhaps a restored clone, archive under one identity?"),
@@ -177,6 +190,16 @@ def _facts(cluster: str, timeline: TimelineId, start: Lsn, mark: Mark | None) ->
     }
 
 
+def _mark_of(found: Any) -> Mark | None:
+    """KeyError, TypeError, ValueError or OverflowError unless it is one."""
+    if found is None:
+        return None
+    clock = datetime.fromisoformat(found["clock"])
+    if clock.tzinfo is None:
+        raise ValueError(f"found the clock {clock}, expected a zone with it")
+    return Mark(lsn=Lsn.parse(found["lsn"]), clock=clock)
+
+
 def _checked(cluster: str) -> str:
     if not _CLUSTER.fullmatch(cluster):
         raise ValueError(f"found the cluster {cluster!r}, expected a system identifier in decimal")
@@ -201,9 +224,14 @@ def _piece_of(name: str) -> WalPiece | None:
     timeline = TimelineId(int(lineage[:8], 16))
     if match := _RANGE.fullmatch(leaf):
         start, end = Lsn(int(match[1], 16)), Lsn(int(match[2], 16))
+        if start >= end:
+            return None
         return WalPiece(timeline=timeline, start=start, end=end, name=name, is_partial=True)
     if match := _SEGMENT.fullmatch(leaf):
-        segment = WalSegment.parse(match[1], int(match[2]) * _MEBIBYTE)
+        size = int(match[2])
+        if size not in _SEGMENT_SIZES:
+            return None
+        segment = WalSegment.parse(match[1], size * _MEBIBYTE)
         return WalPiece(timeline=timeline, start=segment.start, end=segment.end, name=name, is_partial=False)
     return None
 

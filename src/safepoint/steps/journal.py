@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from safepoint import errors
+from safepoint.files import sync_directory, write_synced
 from safepoint.model.json_value import Json, JsonObject
 from safepoint.steps.plan import Plan, plan_from_json, plan_to_json
 
@@ -107,7 +108,7 @@ def open_file_journal(path: Path, plan: Plan) -> Generator[FileJournal]:
             _require_same_plan(lines[0], plan, path)
         else:
             _append(descriptor, {"plan": plan_to_json(plan)})
-            _sync_directory(path.parent)
+            sync_directory(path.parent)
         yield FileJournal(descriptor, _entries_of(lines, path))
     finally:
         os.close(descriptor)
@@ -194,9 +195,7 @@ def _open(path: Path) -> int:
 def _append(descriptor: int, value: JsonObject) -> None:
     line = (json.dumps(value, sort_keys=True) + "\n").encode()
     try:
-        while line:
-            line = line[os.write(descriptor, line) :]
-        os.fsync(descriptor)
+        write_synced(descriptor, line)
     except OSError as error:
         raise _unwritable(error, "the journal") from error
 
@@ -210,14 +209,6 @@ def _unwritable(error: OSError, what: str) -> errors.SafepointError:
             errors.run("keep journals elsewhere: `export SAFEPOINT_STATE=DIR`"),
         ],
     )
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _entry_to_json(entry: Entry) -> dict[str, Json]:

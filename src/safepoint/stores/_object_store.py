@@ -26,7 +26,7 @@ from safepoint import errors
 from safepoint.model.measures import format_bytes
 from safepoint.stores._object_client import Clients, Deadlines, Service
 from safepoint.stores._object_errors import Answer, answer_of, explained, is_beyond_the_end, is_taken
-from safepoint.stores.port import Capabilities, NotFound, check_name, check_prefix
+from safepoint.stores.port import Capabilities, Data, NotFound, check_name, check_prefix
 
 _PIECE_BYTES = 16 * 1024 * 1024
 _PART_BYTES = 16 * 1024 * 1024
@@ -61,9 +61,10 @@ class ObjectStore:
         """As the port says."""
         return self._service.capabilities
 
-    def put_if_absent(self, name: str, data: bytes, *, durable: bool = True) -> bool:
+    def put_if_absent(self, name: str, data: Data, *, durable: bool = True) -> bool:
         """As the port says. An object store that answers has the object durably: `durable` changes nothing."""
         del durable
+        data = bytes(data)  # a call past its deadline may still be sending when the caller goes on
         key = self._key(name)
         self._require_room(name, len(data))
         with self._asked(f"store {name}", name):

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from enum import Enum
 
 from safepoint import errors
-from safepoint.stores.port import Capabilities, NotFound, Store
+from safepoint.stores.port import Capabilities, Data, NotFound, Store
 
 
 class Fault(Enum):
@@ -51,7 +51,7 @@ class FaultyStore:
         """Those of the store under it."""
         return self._inner.capabilities
 
-    def put_if_absent(self, name: str, data: bytes, *, durable: bool = True) -> bool:
+    def put_if_absent(self, name: str, data: Data, *, durable: bool = True) -> bool:
         """As the port says, or the fault."""
         is_chosen = self._before(f"put {name}")
         if is_chosen and self._fault is Fault.FULL:

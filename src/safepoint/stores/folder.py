@@ -6,6 +6,9 @@ once for each one this process has not seen before, because another process may 
 Not durable puts keep their files open until `barrier()` syncs them: the error of a failed write-back is only sure to
 reach the descriptor that wrote.
 
+Nothing in the folder but regular files in directories is ever read or followed: a link below the root would lead
+wherever its maker likes, and a pipe would keep its reader waiting for ever. The root itself may be a link.
+
 What a dead writer leaves is a temporary file that no listing shows; it is removed by a later writer once it is an hour
 old. (A writer that sleeps longer than that fails to link, and nothing else happens.)
 """
@@ -24,21 +27,24 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 from safepoint import errors
+from safepoint.files import sync_directory, write_all, write_past_cache
 from safepoint.model.measures import format_bytes
 from safepoint.stores.files import (
     DIRECTORY_MODE,
     FILE_MODE,
+    Irregular,
     free_bytes,
     identity_of,
     make_path,
+    open_folder,
+    open_regular,
     read_range,
-    sync_directory,
-    write_all,
 )
-from safepoint.stores.port import Capabilities, NotFound, check_name, check_prefix
+from safepoint.stores.port import Capabilities, Data, NotFound, check_name, check_prefix
 
 _TEMPORARY_PREFIX = ".put-"
 _STALE_SECONDS = 3600
+_LARGE_BYTES = 1024 * 1024  # smaller ones are read again sooner, and cost little
 _MOST_UNSYNCED_FILES = 64
 _MOST_UNSYNCED_BYTES = 128 * 1024 * 1024  # early enough that the disk works while the next packs are compressed
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -70,7 +76,7 @@ class FolderStore:
         """As the port says: link(2) is the condition."""
         return Capabilities()
 
-    def put_if_absent(self, name: str, data: bytes, *, durable: bool = True) -> bool:
+    def put_if_absent(self, name: str, data: Data, *, durable: bool = True) -> bool:
         """As the port says. Two syncs for a durable put into a known directory."""
         target = self._root / check_name(name)
         with self._reported(f"store {name}", needed=len(data)):
@@ -93,7 +99,7 @@ class FolderStore:
     def get_range(self, name: str, offset: int, length: int) -> bytes:
         """As the port says."""
         with self._reported(f"read {name}"), self._opened(name) as descriptor:
-            return read_range(descriptor, offset, length)
+            return read_range(descriptor, offset, max(0, min(length, os.fstat(descriptor).st_size - offset)))
 
     def list(self, prefix: str) -> Iterator[str]:
         """As the port says."""
@@ -108,11 +114,17 @@ class FolderStore:
 
     def delete(self, name: str) -> None:
         """As the port says."""
+        path = self._root / check_name(name)
         with self._reported(f"delete {name}"):
             try:
-                (self._root / check_name(name)).unlink()
+                with open_folder(self._root, path.parent.relative_to(self._root).parts) as folder:
+                    os.unlink(path.name, dir_fd=folder)
             except _ABSENT as error:
                 raise NotFound(name) from error
+            finally:
+                if path.parent.is_dir():
+                    with self._lock:
+                        self._unsynced_directories.add(path.parent)
 
     def barrier(self) -> None:
         """As the port says. Once a write-back has failed it raises for ever: nobody knows what was lost."""
@@ -143,16 +155,18 @@ class FolderStore:
             self._make_directories(directory.parent)
             with contextlib.suppress(FileExistsError):
                 directory.mkdir(DIRECTORY_MODE)
+            if directory.is_symlink():
+                raise Irregular(directory.relative_to(self._root).as_posix(), "a symbolic link")
             with self._lock:
                 self._unsynced_directories.add(directory.parent)
         self._known_directories.add(directory)
 
-    def _place(self, target: Path, data: bytes, *, durable: bool) -> tuple[int, bool]:
+    def _place(self, target: Path, data: Data, *, durable: bool) -> tuple[int, bool]:
         """A descriptor of the file that now has the name, its data synced if `durable`, and whether it is ours."""
         temporary = self._root / "tmp" / f"{_TEMPORARY_PREFIX}{secrets.token_hex(16)}"
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
         try:
-            write_all(descriptor, data)
+            (write_past_cache if len(data) >= _LARGE_BYTES else write_all)(descriptor, data)
             if durable:
                 os.fdatasync(descriptor)
             os.link(temporary, target)
@@ -168,7 +182,7 @@ class FolderStore:
 
     def _adopt(self, target: Path, *, durable: bool) -> int:
         """Somebody else's file may not be synced yet: its name in our listing is no proof that it would survive."""
-        descriptor = os.open(target, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = open_regular(self._root, target.relative_to(self._root).parts)
         try:
             if durable:
                 os.fdatasync(descriptor)
@@ -206,19 +220,20 @@ class FolderStore:
     @contextlib.contextmanager
     def _opened(self, name: str) -> Generator[int]:
         try:
-            descriptor = os.open(self._root / check_name(name), os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = open_regular(self._root, tuple(check_name(name).split("/")))
         except _ABSENT as error:
             raise NotFound(name) from error
         try:
             yield descriptor
-        except IsADirectoryError as error:
-            raise NotFound(name) from error
         finally:
             os.close(descriptor)
 
     def _walk(self, folder: str, prefix: str) -> Iterator[str]:
         try:
-            with os.scandir(self._root / folder) as entries:
+            with (
+                open_folder(self._root, tuple(folder.split("/")) if folder else ()) as opened,
+                os.scandir(opened) as entries,
+            ):
                 found = sorted(_listed_as(folder, entry) for entry in entries if not entry.name.startswith("."))
         except _ABSENT:
             return
@@ -233,6 +248,8 @@ class FolderStore:
     def _reported(self, doing: str, *, needed: int = 0) -> Generator[None]:
         try:
             yield
+        except Irregular as error:
+            raise _irregular(doing, error) from error
         except OSError as error:
             if error.errno in _FULL:
                 raise self._full(doing, needed) from error
@@ -261,6 +278,16 @@ class FolderStore:
         )
 
 
+def _irregular(doing: str, error: Irregular) -> errors.SafepointError:
+    return errors.RP005.error(
+        f"cannot {doing}: found {error.found} at {error.place}, expected regular files in directories",
+        hints=[
+            errors.ask("who else writes to this folder, or moved a part of it elsewhere and left a link?"),
+            errors.run(f"remove {error.place}, and put back what belongs there from another copy of this repository"),
+        ],
+    )
+
+
 def _remove_stale_files(folder: Path) -> None:
     oldest = time.time() - _STALE_SECONDS
     for path in folder.glob(f"{_TEMPORARY_PREFIX}*"):
@@ -270,9 +297,12 @@ def _remove_stale_files(folder: Path) -> None:
 
 
 def _listed_as(folder: str, entry: os.DirEntry[str]) -> str:
-    """Its name; a directory ends in a slash, so that sorting gives the order of whole names."""
+    """Its name; a directory ends in a slash, so that sorting gives the order of whole names.
+
+    Links, pipes and devices are listed like files, because their names are taken, and are damage when they are read.
+    """
     path = f"{folder}/{entry.name}" if folder else entry.name
-    return f"{path}/" if entry.is_dir() else path
+    return f"{path}/" if entry.is_dir(follow_symlinks=False) else path
 
 
 def _close_all(files: deque[tuple[int, int]]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 
-from safepoint.stores.port import Capabilities, NotFound, check_name, check_prefix
+from safepoint.stores.port import Capabilities, Data, NotFound, check_name, check_prefix
 
 
 class MemoryStore:
@@ -26,7 +26,7 @@ class MemoryStore:
         """As the port says."""
         return Capabilities()
 
-    def put_if_absent(self, name: str, data: bytes, *, durable: bool = True) -> bool:
+    def put_if_absent(self, name: str, data: Data, *, durable: bool = True) -> bool:
         """As the port says."""
         del durable
         with self._lock:

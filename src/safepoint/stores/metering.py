@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-from safepoint.stores.port import Capabilities, Store
+from safepoint.stores.port import Capabilities, Data, Store
 
 
 class Call(Enum):
@@ -76,7 +76,7 @@ class MeteredStore:
         """Those of the store under it."""
         return self._inner.capabilities
 
-    def put_if_absent(self, name: str, data: bytes, *, durable: bool = True) -> bool:
+    def put_if_absent(self, name: str, data: Data, *, durable: bool = True) -> bool:
         """As the port says. What was refused because the name is taken has been sent all the same."""
         self._meter.count(Call.PUT)
         is_new = self._inner.put_if_absent(name, data, durable=durable)

@@ -17,6 +17,10 @@ _COMPONENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+=@-]{0,199}")
 _LONGEST_NAME = 800
 
 
+Data = bytes | memoryview
+"""What is put. It need not be kept unchanged after the put has returned."""
+
+
 class NotFound(Exception):
     """No object has this name."""
 
@@ -47,7 +51,7 @@ class Store(Protocol):
         """What this store can do; known without asking it."""
         ...
 
-    def put_if_absent(self, name: str, data: bytes, *, durable: bool = True) -> bool:
+    def put_if_absent(self, name: str, data: Data, *, durable: bool = True) -> bool:
         """Stores `data` as `name` and returns True, or returns False when an object of that name is there.
 
         The object appears whole or not at all, and of two writers exactly one gets True (of two that put the *same*
@@ -77,11 +81,18 @@ class Store(Protocol):
         ...
 
     def delete(self, name: str) -> None:
-        """Afterwards no object has this name (a power cut may bring it back); NotFound."""
+        """Afterwards no object has this name; NotFound.
+
+        Until `barrier()` a power cut may bring it back, also when NotFound was raised: somebody else's delete may not
+        be durable yet.
+        """
         ...
 
     def barrier(self) -> None:
-        """Afterwards everything put through this store object survives a power cut."""
+        """Afterwards everything put through this store object survives a power cut, and what it deleted stays away.
+
+        So does what a delete through it did not find.
+        """
         ...
 
 

@@ -19,7 +19,7 @@ from typing import TypeVar
 
 from safepoint import errors
 from safepoint.errors import SafepointError
-from safepoint.stores.port import Capabilities, NotFound, Store
+from safepoint.stores.port import Capabilities, Data, NotFound, Store
 
 _Result = TypeVar("_Result")
 
@@ -85,7 +85,7 @@ class RetryingStore:
         """Those of the store under it."""
         return self._inner.capabilities
 
-    def put_if_absent(self, name: str, data: bytes, *, durable: bool = True) -> bool:
+    def put_if_absent(self, name: str, data: Data, *, durable: bool = True) -> bool:
         """As the port says."""
 
         def put(is_repeated: bool) -> bool:
@@ -137,7 +137,7 @@ class RetryingStore:
         """As the port says; one attempt."""
         self._inner.barrier()
 
-    def _holds(self, name: str, data: bytes) -> bool:
+    def _holds(self, name: str, data: Data) -> bool:
         try:
             return self._inner.size(name) == len(data) and self._inner.get(name) == data
         except NotFound:

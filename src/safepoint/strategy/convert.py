@@ -66,6 +66,7 @@ def _tier(
         keep=table.keep,
         kind=table.kind,
         schedule=table.schedule,
+        compression=table.compression,
         repositories=tuple(table.repository) or (repositories[0].name,),
     )
 

@@ -33,6 +33,7 @@ from safepoint.strategy.values import (
 )
 
 _E = TypeVar("_E", bound=Enum)
+_HIGHEST_COMPRESSION = 19  # of zstd without its memory-hungry levels
 _MOST_WAITERS = 10_000
 _LONGEST_SHOWN = 10**15
 
@@ -93,12 +94,15 @@ def _choice(kind: type[_E]) -> PlainValidator:
     return _text(parse, expected)
 
 
-def _waiters(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise _wrong(f"found {_number_shown(value)}, expected a whole number like 5")
-    if not 0 <= value <= _MOST_WAITERS:
-        raise _wrong(f"found {_number_shown(value)}, expected a whole number from 0 to {_MOST_WAITERS}")
-    return value
+def _whole_number(least: int, most: int, example: int) -> PlainValidator:
+    def check(value: object) -> int:
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise _wrong(f"found {_number_shown(value)}, expected a whole number like {example}")
+        if not least <= value <= most:
+            raise _wrong(f"found {_number_shown(value)}, expected a whole number from {least} to {most}")
+        return value
+
+    return PlainValidator(check)
 
 
 def _one_or_more(value: object) -> object:
@@ -171,6 +175,7 @@ class TierTable(Table):
     keep: _PositiveDuration = Field(description=_DURATION)
     kind: Annotated[BackupKind, _choice(BackupKind)] = BackupKind.PHYSICAL
     schedule: _Schedule | None = None
+    compression: Annotated[int, _whole_number(1, _HIGHEST_COMPRESSION, example=3)] = 1
     repository: _Names = Field(default=[], description="the name of a repository, or an array of names")
 
 
@@ -197,7 +202,7 @@ class MigrateTable(Table):
 
     lock_timeout: _PositiveDuration | None = None
     lock_total: _PositiveDuration | None = None
-    max_waiters: Annotated[int, PlainValidator(_waiters)] | None = None
+    max_waiters: Annotated[int, _whole_number(0, _MOST_WAITERS, example=5)] | None = None
     soak: _Duration | None = None
     contract: Annotated[ContractTrigger, _choice(ContractTrigger)] | None = None
     unrepresentable: Annotated[Unrepresentable, _choice(Unrepresentable)] | None = None

@@ -158,12 +158,16 @@ class WalStrategy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TierStrategy:
-    """A kind of backup, how long it is kept, and in which repositories (named, at least one, the first is written)."""
+    """A kind of backup, how long it is kept, and in which repositories (named, at least one, the first is written).
+
+    `compression` is the level of zstd for what the backup adds.
+    """
 
     name: str
     keep: timedelta
     kind: BackupKind = BackupKind.PHYSICAL
     schedule: Schedule | None = None
+    compression: int = 1
     repositories: tuple[str, ...]
 
 

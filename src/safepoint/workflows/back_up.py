@@ -43,7 +43,11 @@ def prepare_backup(
     _require_physical(tier)
     checkpoint = Checkpoint.SPREAD if is_spread else Checkpoint.FAST
     plan = plan_backup(
-        database.name, tier=tier.name, backup_id=new_backup_id(database.name, clock()), checkpoint=checkpoint
+        database.name,
+        tier=tier.name,
+        backup_id=new_backup_id(database.name, clock()),
+        checkpoint=checkpoint,
+        compression=tier.compression,
     )
     return BackupJob(plan=plan, url=project.database_url(database), repository=project.repository(tier.repositories[0]))
 
@@ -61,16 +65,11 @@ def backup_to_json(backup: BackupManifest, proof: str) -> dict[str, Json]:
         "stop_lsn": str(backup.stop_lsn),
         "started_at": backup.started_at.isoformat(),
         "stopped_at": backup.stopped_at.isoformat(),
-        "files": len(backup.files),
+        "files": backup.file_count,
         "raw_bytes": backup.raw_bytes,
-        "stored_bytes": stored_bytes(backup),
+        "added_bytes": backup.added_bytes,
         "proof": proof,
     }
-
-
-def stored_bytes(backup: BackupManifest) -> int:
-    """Sealed bytes of the backup's blobs, each counted once."""
-    return sum({(ref.pack, ref.offset): ref.length for file in backup.files for ref in file.blobs}.values())
 
 
 def _require_physical(tier: TierStrategy) -> None:

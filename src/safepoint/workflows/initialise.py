@@ -13,11 +13,13 @@ from pathlib import Path
 
 from safepoint import errors
 from safepoint.errors import SafepointError
+from safepoint.files import create_durably
 from safepoint.model.json_value import Json, JsonObject
 from safepoint.platforms.self_managed import Ability, abilities_of
 from safepoint.postgres.connect import connect, replication_connection
 from safepoint.postgres.facts import ServerFacts, fetch_server_facts
 from safepoint.postgres.url import DatabaseUrl
+from safepoint.repository.sealing.keys import KEY_LOST_STATEMENT
 from safepoint.steps.execute import Action, Context
 from safepoint.steps.plan import Plan, Step
 from safepoint.strategy import (
@@ -32,6 +34,7 @@ from safepoint.strategy import (
 from safepoint.strategy.kinds import located
 from safepoint.workflows.repositories import make_or_open, store_warnings
 
+_READABLE = 0o666  # the strategy holds no secrets; the umask decides who else reads and writes it
 _LOCAL_HOSTS = {None, "localhost", "127.0.0.1", "::1"}
 
 
@@ -245,7 +248,7 @@ def _facts(found: Findings) -> list[tuple[str, str]]:
 def _warnings(wishes: Wishes, found: Findings) -> list[str]:
     cures = [f"{ability.feature} is closed; to open it: {ability.cure}" for ability in found.abilities if ability.cure]
     store = store_warnings(located(wishes.repository, wishes.directory)) if wishes.repository else []
-    key = [f"whoever loses the key {wishes.key} loses every backup: keep a copy of it elsewhere"]
+    key = [f"{KEY_LOST_STATEMENT}; keep a copy of {wishes.key} elsewhere"]
     notes = list(found.prisma.notes) if found.prisma else []
     return [*cures, *notes, *store, *(key if wishes.repository and wishes.key != "none" else [])]
 
@@ -257,13 +260,8 @@ def _create_repository(url: str, key: str, wishes: Wishes, environment: Mapping[
 
 def _write_strategy(step: Step, _context: Context) -> JsonObject:
     path, text = Path(str(step.arguments["path"])), str(step.arguments["text"])
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with fresh.open("w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(fresh, path)
+        create_durably(path, text.encode(), _READABLE)
     except FileExistsError as error:
         raise errors.CF005.error(f"found {path} written meanwhile, expected no strategy file there") from error
     except OSError as error:
@@ -272,6 +270,4 @@ def _write_strategy(step: Step, _context: Context) -> JsonObject:
             changed="nothing was changed, but for the repository named, which the same command will open again",
             hints=[errors.ask("may this user write there, and is there room?")],
         ) from error
-    finally:
-        fresh.unlink(missing_ok=True)
     return {"path": str(path)}

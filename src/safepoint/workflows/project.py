@@ -25,6 +25,7 @@ from safepoint.strategy import (
     resolve_in,
 )
 from safepoint.strategy.kinds import located
+from safepoint.workflows.places import local_places
 
 
 def _process_environment() -> Mapping[str, str]:
@@ -59,7 +60,11 @@ class Project:
 
     def open_repository(self, repository: RepositoryStrategy) -> Repository:
         """Opened with its own key; writes nothing."""
-        return open_repository(open_store(self.repository_url(repository)), self.repository_key(repository))
+        return open_repository(
+            open_store(self.repository_url(repository)),
+            self.repository_key(repository),
+            places=local_places(self.environment),
+        )
 
     def repository_url(self, repository: RepositoryStrategy) -> str:
         """The store's URL; a relative `file:` path is relative to the strategy file."""
@@ -76,11 +81,3 @@ class Project:
 def load_project(config: Path | None) -> Project:
     """The project of a strategy file, or of the one found here or above; CF001, CF002."""
     return Project(strategy=load_strategy(config or find_strategy(Path.cwd())))
-
-
-def state_directory(environment: Mapping[str, str] = os.environ) -> Path:
-    """Where journals of plans lie: $SAFEPOINT_STATE, else $XDG_STATE_HOME/safepoint, else ~/.local/state/safepoint."""
-    if stated := environment.get("SAFEPOINT_STATE"):
-        return Path(stated)
-    base = environment.get("XDG_STATE_HOME")
-    return (Path(base) if base else Path.home() / ".local" / "state") / "safepoint"

@@ -6,79 +6,135 @@ from dataclasses import dataclass
 
 from safepoint import errors
 from safepoint.errors import SafepointError
-from safepoint.model.json_value import JsonObject
+from safepoint.model.json_value import Json, JsonObject
 from safepoint.model.secret import Secret
-from safepoint.repository import create_repository, open_repository
+from safepoint.repository import create_repository
+from safepoint.repository.opening import open_keys
+from safepoint.repository.sealing.keys import KEY_LOST_STATEMENT, Description, OpenedKeys
 from safepoint.steps.execute import Context, Observer, Run, execute
 from safepoint.steps.journal import MemoryJournal
 from safepoint.steps.plan import Plan, Step
 from safepoint.stores import open_store
 from safepoint.stores.probe import require_capabilities
-from safepoint.workflows.project import Project
+from safepoint.workflows.repository_source import NO_KEY, Located, require_two
 
 CREATE_ACTION = "repository.create"
 _ONE_WRITER = (
     "this store has no conditional put: only one safepoint at a time may write to the repository, from one host; "
     "nothing but care keeps a second one away, and two at once can replace each other's objects"
 )
+_SAME_KEY = "{} opens both: whoever loses it loses both, unless each has a recovery key of its own"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RepositoryCreation:
-    """A planned creation of one repository of the strategy."""
+    """A planned creation of one repository, perhaps as the sibling of another."""
 
     plan: Plan
-    project: Project
-    name: str
+    place: Located
+    sibling_of: OpenedKeys | None = None
 
     def execute(self, observer: Observer) -> Run:
         """The repository is there and opens with its key, made now or before."""
         return execute(self.plan, actions={CREATE_ACTION: self._create}, journal=MemoryJournal(), observer=observer)
 
     def _create(self, _step: Step, _context: Context) -> JsonObject:
-        repository = self.project.strategy.repository(self.name)
-        return make_or_open(self.project.repository_url(repository), self.project.repository_key(repository))
+        return make_or_open(self.place.url, self.place.passphrase, sibling_of=self.sibling_of)
 
 
-def prepare_creation(project: Project, name: str | None) -> RepositoryCreation:
-    """The plan to make the repository of that name, or the first; CF004, CF006."""
-    repository = project.strategy.repository(name)
-    url = project.repository_url(repository)
+def prepare_creation(place: Located, sibling_of: Located | None = None) -> RepositoryCreation:
+    """The plan to make the repository, or to open the one that is there.
+
+    As a sibling it has the keys of the other, which is opened now: RP001, RP003, and CF004 when both are one.
+    """
+    keys = None if sibling_of is None else _keys_of(sibling_of, place)
+    arguments: dict[str, Json] = {"repository": place.name, "sibling_of": None if keys is None else keys.description.id}
     step = Step(
         name="create",
         action=CREATE_ACTION,
-        title=f"create or open the repository {url}",
-        arguments={"repository": repository.name},
+        title=f"create or open the repository {place.url}",
+        arguments=arguments,
     )
-    key = "none: whoever reads the store reads the data" if repository.key is None else str(repository.key)
-    warning = f"whoever loses the key {repository.key} loses every backup: keep a copy of it elsewhere"
+    sibling = () if sibling_of is None else (("sibling of", f"{sibling_of.name}, {sibling_of.url}"),)
     plan = Plan(
         verb="repository init",
-        subject=repository.name,
-        title=f"make repository {repository.name}",
+        subject=place.name,
+        title=f"make repository {place.name}",
         steps=(step,),
-        facts=(("url", url), ("key", key)),
-        warnings=(*store_warnings(url), *(() if repository.key is None else (warning,))),
+        facts=(("url", place.url), ("key", _describe_key(place)), *sibling),
+        warnings=(*store_warnings(place.url), *_key_warnings(place, sibling_of)),
     )
-    return RepositoryCreation(plan=plan, project=project, name=repository.name)
+    return RepositoryCreation(plan=plan, place=place, sibling_of=keys)
 
 
-def make_or_open(url: str, passphrase: Secret | None) -> JsonObject:
+def make_or_open(url: str, passphrase: Secret | None, *, sibling_of: OpenedKeys | None = None) -> JsonObject:
     """A repository is at `url` and opens with the passphrase; RP003 when one is there that does not.
 
-    RP002 when something is there that is none. ST007 when the store cannot do what a repository needs; one that is
-    there already is not asked, so that it opens with credentials that may only read.
+    RP002 when something is there that is none, or that is no sibling. ST007 when the store cannot do what a repository
+    needs; one that is there already is not asked, so that it opens with credentials that may only read.
     """
     store = open_store(url)
     try:
-        return {"repository": open_repository(store, passphrase).id, "is_new": False}
+        found = open_keys(store, passphrase)
     except SafepointError as error:
         if error.spec is not errors.RP001:
             raise
-    require_capabilities(store)
-    return {"repository": create_repository(store, passphrase).id, "is_new": True}
+        require_capabilities(store)
+        made = create_repository(store, passphrase, sibling_of=sibling_of)
+        return _outcome(made.description, is_encrypted=made.is_encrypted, is_new=True)
+    found.require_whole()
+    if sibling_of is not None:
+        _require_sibling(found.description, sibling_of.description)
+    return _outcome(found.description, is_encrypted=found.keyring.is_encrypted, is_new=False)
 
 
 def store_warnings(url: str) -> list[str]:
     """What a person must know before a repository is made at `url`; ST003 when that cannot be a store."""
     return [] if open_store(url).capabilities.conditional_put else [_ONE_WRITER]
+
+
+def _outcome(description: Description, *, is_encrypted: bool, is_new: bool) -> JsonObject:
+    return {
+        "repository": description.id,
+        "is_new": is_new,
+        "family": description.family,
+        "is_encrypted": is_encrypted,
+    }
+
+
+def _keys_of(other: Located, place: Located) -> OpenedKeys:
+    """The other's keys, when a repository with this one's key can be its sibling."""
+    require_two(other, place)
+    keys = other.open_keys()
+    if keys.keyring.is_encrypted != (place.passphrase is not None):
+        found, expected = ("encrypted", "a key") if keys.keyring.is_encrypted else ("not encrypted", "no key")
+        raise errors.RP003.error(
+            f"found {other.name} {found} and {place.name} with key {place.key}, expected {expected} for its sibling",
+            hints=[
+                errors.ask("shall it be a repository of its own? then leave --sibling-of out"),
+                errors.run(f"name a key of its own, or `none`, in the entry of {place.name}: both are alike in this"),
+            ],
+        )
+    return keys
+
+
+def _require_sibling(found: Description, other: Description) -> None:
+    if found.family != other.family:
+        raise errors.RP002.error(
+            f"found repository {found.id} of family {found.family}, expected a sibling, of family {other.family}",
+            hints=[
+                errors.ask("is it the place you mean? A repository is a sibling from its first day, or never"),
+                errors.run("choose an empty place; `safepoint repository copy` also works between strangers"),
+            ],
+        )
+
+
+def _describe_key(place: Located) -> str:
+    return "none: whoever reads the store reads the data" if place.key == NO_KEY else place.key
+
+
+def _key_warnings(place: Located, sibling_of: Located | None) -> list[str]:
+    if place.key == NO_KEY:
+        return []
+    is_shared = sibling_of is not None and sibling_of.key == place.key
+    return [KEY_LOST_STATEMENT, *([_SAME_KEY.format(place.key)] if is_shared else [])]

@@ -34,7 +34,8 @@ from safepoint.strategy import resolve
 from safepoint.strategy.kinds import located
 from safepoint.workflows import held
 from safepoint.workflows.held import RESTORES, Holdings, chosen_backup, holdings_of
-from safepoint.workflows.project import Project, state_directory
+from safepoint.workflows.places import local_places, state_directory
+from safepoint.workflows.project import Project
 
 _DATABASES = """
 SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate AND datname <> 'postgres' ORDER BY 1
@@ -112,7 +113,7 @@ def source_at(url: str, key: str, name: str | None, environment: Mapping[str, st
     """A repository by URL and key alone; the database may be left out when it holds one. CF003, RP001, RP003."""
     here = Path.cwd()
     passphrase = None if key == "none" else resolve(key, base=here, environment=environment).secret
-    repository = open_repository(open_store(located(url, here)), passphrase)
+    repository = open_repository(open_store(located(url, here)), passphrase, places=local_places(environment))
     names = sorted({backup.database for backup in repository.readable_backups()[0]})
     return Source(repository=repository, database=_named(name, names, url))
 

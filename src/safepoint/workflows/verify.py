@@ -33,13 +33,13 @@ class Verification:
             actions = verify_actions(self.repository)
             return execute(self.plan, actions=actions, journal=MemoryJournal(), observer=observer)
         except Damaged as error:
-            evidence = _record(self.repository, self.backup, level=ProofLevel.STORED, is_damaged=True)
+            evidence = record_verification(self.repository, self.backup.id, level=ProofLevel.STORED, is_damaged=True)
             error.changed = f"the damage of {self.backup.id} is {evidence}; nothing else was changed"
             raise
 
     def conclude(self) -> str:
         """Records the proof; says why when the repository would not take it. Until then the backup counts as stored."""
-        return _record(self.repository, self.backup, level=ProofLevel.VERIFIED, is_damaged=False)
+        return record_verification(self.repository, self.backup.id, level=ProofLevel.VERIFIED, is_damaged=False)
 
 
 def prepare_verification(
@@ -52,9 +52,10 @@ def prepare_verification(
     return Verification(plan=plan_verify(backup), repository=opened, backup=backup)
 
 
-def _record(repository: Repository, backup: BackupManifest, *, level: ProofLevel, is_damaged: bool) -> str:
+def record_verification(repository: Repository, backup_id: str, *, level: ProofLevel, is_damaged: bool) -> str:
+    """What was found of a backup is on record; or why the repository would not take it."""
     record: dict[str, Json] = {
-        "backup": backup.id,
+        "backup": backup_id,
         "level": level.value,
         "is_damaged": is_damaged,
         "at": datetime.now(UTC).isoformat(),

@@ -10,7 +10,7 @@ def back_up(story: Story) -> None:
     """A verified backup exists and WAL streams."""
     story.start_receiver()
     taken = story.terminal.safepoint("backup", "vivr", "--tier", "daily")
-    size = f"{format_bytes(taken['raw_bytes'])} stored in {format_bytes(taken['stored_bytes'])}"
+    size = f"{format_bytes(taken['raw_bytes'])} stored in {format_bytes(taken['added_bytes'])}"
     story.happened(f"backup {taken['backup']}: {size}")
     story.facts.append(("backup", size))
     verified = story.terminal.safepoint("verify", "vivr")

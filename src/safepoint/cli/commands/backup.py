@@ -10,7 +10,7 @@ from safepoint.cli.carry_out import show_then_execute
 from safepoint.cli.options import ConfigOption, DatabaseArgument, DryRunOption, JsonOption, command
 from safepoint.cli.show import print_facts, print_json
 from safepoint.model.measures import format_bytes, format_instant
-from safepoint.workflows.back_up import backup_to_json, prepare_backup, stored_bytes
+from safepoint.workflows.back_up import backup_to_json, prepare_backup
 from safepoint.workflows.held import NOT_READ
 from safepoint.workflows.project import load_project
 
@@ -37,7 +37,7 @@ def backup(
     facts = [
         ("backup", taken.id),
         ("restorable from", f"{format_instant(taken.stopped_at)}, {taken.stop_lsn} on timeline {taken.timeline}"),
-        ("size", f"{format_bytes(taken.raw_bytes)}, stored in {format_bytes(stored_bytes(taken))}"),
+        ("size", f"{format_bytes(taken.raw_bytes)}; added {format_bytes(taken.added_bytes)} to the repository"),
         ("proof", f"stored; read it back: `safepoint verify {taken.database}`"),
     ]
     print_facts(facts)

@@ -10,7 +10,7 @@ from safepoint.cli.options import ConfigOption, DatabaseArgument, JsonOption, Re
 from safepoint.cli.show import data, print_json, print_table, talk
 from safepoint.errors import ExitCode
 from safepoint.model.measures import format_bytes, format_instant
-from safepoint.workflows.back_up import backup_to_json, stored_bytes
+from safepoint.workflows.back_up import backup_to_json
 from safepoint.workflows.held import NOT_READ, Holdings, coverage_to_json, describe, holdings_of, proofs_of
 from safepoint.workflows.project import load_project
 
@@ -49,12 +49,12 @@ def _print(held: Holdings, level: Mapping[str, str]) -> None:
             format_instant(item.stopped_at),
             str(item.timeline),
             format_bytes(item.raw_bytes),
-            format_bytes(stored_bytes(item)),
+            format_bytes(item.added_bytes),
             level[item.id],
         )
         for item in held.backups
     ]
-    print_table(("backup", "tier", "ended", "timeline", "size", "stored", "proof"), rows)
+    print_table(("backup", "tier", "ended", "timeline", "size", "added", "proof"), rows)
     for unreadable in held.unreadable:
         talk.print(f"warning: {unreadable} does not open: whose backup it is cannot be said")
     data.print("\nrestorable:" if held.backups else "no backup yet")

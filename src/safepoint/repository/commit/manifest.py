@@ -1,77 +1,33 @@
-"""Backup manifests as JSON and back. Packs and blobs are tables, so that a file is a line of indexes.
+"""Backup manifests as JSON and back: what a backup is, and the root of the listing of its files.
 
-Reading trusts nothing: without encryption anybody who writes to the store can write a manifest, and its paths will be
-written by whoever restores.
+Reading trusts nothing: without encryption anybody who writes to the store can write a manifest.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from datetime import datetime
+import re
+from dataclasses import fields
+from datetime import UTC, datetime
 from typing import Any
 
 from safepoint import errors
-from safepoint.model.backup import BackupFile, BackupManifest, BlobRef
+from safepoint.model.backup import BackupManifest, BlobRef
 from safepoint.model.json_value import Json
 from safepoint.model.lsn import Lsn, TimelineId
 from safepoint.model.version import PgVersion
+from safepoint.repository.sealing.objects import open_object
+from safepoint.repository.sealing.seal import ID_BYTES, Keyring, Kind
 
 MANIFEST_FORMAT = 1
+_CLUSTER = re.compile(r"[0-9]{1,20}")
 
 
 def manifest_to_json(manifest: BackupManifest) -> bytes:
-    """Compact JSON; ValueError when a file is not the sum of its blobs or a path leads outside."""
-    _require_sound(manifest)
-    blobs = tuple(dict.fromkeys(ref for file in manifest.files for ref in file.blobs))
-    packs = tuple(dict.fromkeys(ref.pack for ref in blobs))
-    blob_index, pack_index = _index(blobs), _index(packs)
+    """Compact JSON."""
+    root = manifest.root
     value: dict[str, Json] = {
-        **_facts(manifest),
         "format": MANIFEST_FORMAT,
-        "directories": manifest.directories,
-        "packs": packs,
-        "blobs": [[pack_index[ref.pack], ref.offset, ref.length, ref.raw_length, ref.id] for ref in blobs],
-        "files": [
-            [file.path, file.size, file.mode, [blob_index[ref] for ref in file.blobs]] for file in manifest.files
-        ],
-    }
-    return json.dumps(value, separators=(",", ":")).encode()
-
-
-def manifest_from_json(data: bytes) -> BackupManifest:
-    """The manifest; ValueError when it is none, RP006 when it is of a later format."""
-    value: Any = json.loads(data)
-    try:
-        _require_known(value["format"])
-        manifest = _manifest_of(value)
-    except (KeyError, TypeError, IndexError) as error:
-        raise ValueError(
-            f"found a manifest without {error}, expected all fields of format {MANIFEST_FORMAT}"
-        ) from error
-    _require_sound(manifest)
-    return manifest
-
-
-def _require_known(found: int) -> None:
-    if found != MANIFEST_FORMAT:
-        raise errors.RP006.error(
-            f"found a manifest of format {found}, expected {MANIFEST_FORMAT}",
-            hints=[errors.run("use the version of safepoint that wrote it, or a later one")],
-        )
-
-
-def packs_of(manifest: BackupManifest) -> Mapping[str, int]:
-    """Each pack the backup needs, and the least size it must have."""
-    least: dict[str, int] = {}
-    for file in manifest.files:
-        for ref in file.blobs:
-            least[ref.pack] = max(least.get(ref.pack, 0), ref.offset + ref.length)
-    return least
-
-
-def _facts(manifest: BackupManifest) -> dict[str, Json]:
-    return {
         "id": manifest.id,
         "database": manifest.database,
         "tier": manifest.tier,
@@ -84,54 +40,99 @@ def _facts(manifest: BackupManifest) -> dict[str, Json]:
         "started_at": manifest.started_at.isoformat(),
         "stopped_at": manifest.stopped_at.isoformat(),
         "has_checksums": manifest.has_checksums,
+        "root": [root.id.hex(), root.pack.hex(), root.offset, root.length, root.raw_length],
+        "file_count": manifest.file_count,
+        "raw_bytes": manifest.raw_bytes,
+        "added_bytes": manifest.added_bytes,
     }
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+def manifest_from_json(data: bytes) -> BackupManifest:
+    """The manifest; ValueError when it is none, RP006 when it is of a later format."""
+    try:
+        value: Any = json.loads(data)
+        _require_known(value.pop("format"))
+        manifest = _manifest_of(value)
+    except (KeyError, TypeError, IndexError, AttributeError, OverflowError, RecursionError) as error:
+        raise ValueError(
+            f"found a manifest without {error}, expected all fields of format {MANIFEST_FORMAT}"
+        ) from error
+    if not _CLUSTER.fullmatch(manifest.system_identifier):
+        raise ValueError(f"found the system identifier {manifest.system_identifier[:40]!r}, expected it in decimal")
+    if set(value) != {field.name for field in fields(BackupManifest)}:
+        raise ValueError(f"found the fields {sorted(value)} in a manifest, expected those of format {MANIFEST_FORMAT}")
+    return manifest
+
+
+def open_manifest(keyring: Keyring, name: str, data: bytes) -> BackupManifest:
+    """The manifest in the bytes of its object; RP005, RP006 when it is of a later format."""
+    try:
+        return manifest_from_json(open_object(keyring, Kind.MANIFEST, name, data).body)
+    except ValueError as error:
+        raise errors.RP005.error(f"cannot use the manifest {name}: {error}") from error
+
+
+def _require_known(found: int) -> None:
+    if found != MANIFEST_FORMAT:
+        raise errors.RP006.error(
+            f"found a manifest of format {found}, expected {MANIFEST_FORMAT}",
+            hints=[errors.run("use the version of safepoint that wrote it, or a later one")],
+        )
 
 
 def _manifest_of(value: dict[str, Any]) -> BackupManifest:
-    refs: list[BlobRef] = [_ref_of(value["packs"], blob) for blob in value["blobs"]]
     return BackupManifest(
-        id=value["id"],
-        database=value["database"],
-        tier=value["tier"],
-        system_identifier=value["system_identifier"],
-        version=PgVersion(value["version"]),
-        segment_size=value["segment_size"],
-        timeline=TimelineId(value["timeline"]),
-        start_lsn=Lsn.parse(value["start_lsn"]),
-        stop_lsn=Lsn.parse(value["stop_lsn"]),
-        started_at=datetime.fromisoformat(value["started_at"]),
-        stopped_at=datetime.fromisoformat(value["stopped_at"]),
-        has_checksums=value["has_checksums"],
-        directories=tuple(value["directories"]),
-        files=tuple(_file_of(refs, file) for file in value["files"]),
+        id=_text(value, "id"),
+        database=_text(value, "database"),
+        tier=_text(value, "tier"),
+        system_identifier=_text(value, "system_identifier"),
+        version=PgVersion(_number(value, "version")),
+        segment_size=_number(value, "segment_size"),
+        timeline=TimelineId(_number(value, "timeline")),
+        start_lsn=Lsn.parse(_text(value, "start_lsn")),
+        stop_lsn=Lsn.parse(_text(value, "stop_lsn")),
+        started_at=_instant(value, "started_at"),
+        stopped_at=_instant(value, "stopped_at"),
+        has_checksums=bool(value["has_checksums"]),
+        root=_ref_of(value["root"]),
+        file_count=_number(value, "file_count"),
+        raw_bytes=_number(value, "raw_bytes"),
+        added_bytes=_number(value, "added_bytes"),
     )
 
 
-def _file_of(refs: list[BlobRef], file: list[Any]) -> BackupFile:
-    path, size, mode, indexes = file
-    return BackupFile(path=path, size=size, mode=mode, blobs=tuple(refs[int(index)] for index in indexes))
+def _text(value: dict[str, Any], field: str) -> str:
+    found = value[field]
+    if not isinstance(found, str):
+        raise ValueError(f"found {found!r} as {field} of a manifest, expected text")  # noqa: TRY004 - data, no mistake
+    return found
 
 
-def _ref_of(packs: list[str], blob: list[Any]) -> BlobRef:
-    pack, offset, length, raw_length, identity = blob
-    return BlobRef(id=str(identity), pack=packs[int(pack)], offset=offset, length=length, raw_length=raw_length)
+def _number(value: dict[str, Any], field: str) -> int:
+    found = value[field]
+    if not _is_number(found):
+        raise ValueError(f"found {found!r} as {field} of a manifest, expected a whole number from 0 on")
+    return found
 
 
-def _index(values: Iterable[Any]) -> dict[Any, int]:
-    return {value: index for index, value in enumerate(values)}
+def _instant(value: dict[str, Any], field: str) -> datetime:
+    found = datetime.fromisoformat(_text(value, field))
+    if found.tzinfo is None:
+        raise ValueError(f"found {found} as {field} of a manifest, expected a zone with it")
+    found.astimezone(UTC)  # OverflowError at the ends of time
+    return found
 
 
-def _require_sound(manifest: BackupManifest) -> None:
-    for path in (*manifest.directories, *(file.path for file in manifest.files)):
-        _require_inside(path)
-    for file in manifest.files:
-        found = sum(ref.raw_length for ref in file.blobs)
-        if found != file.size:
-            raise ValueError(f"found blobs of {found} bytes for {file.path!r}, expected its size of {file.size}")
+def _is_number(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
-def _require_inside(path: str) -> None:
-    """A restore writes where this says: below the data directory, nowhere else."""
-    parts = path.split("/")
-    if "\0" in path or any(part in {"", ".", ".."} for part in parts):
-        raise ValueError(f"found the path {path!r}, expected a relative one that stays below the data directory")
+def _ref_of(value: list[Any]) -> BlobRef:
+    identity, pack, offset, length, raw_length = value
+    ref = BlobRef(
+        id=bytes.fromhex(identity), pack=bytes.fromhex(pack), offset=offset, length=length, raw_length=raw_length
+    )
+    if len(ref.id) != ID_BYTES or len(ref.pack) != ID_BYTES or not all(map(_is_number, (offset, length, raw_length))):
+        raise ValueError(f"found the root {value}, expected two names of {ID_BYTES} bytes and three numbers")
+    return ref

@@ -1,21 +1,29 @@
-"""Packs: many sealed blobs in one object, and a sealed table of contents at its end.
+"""Packs: many sealed blobs of one kind in one object, and a sealed table of contents at its end.
 
 header (48 bytes); the salt is the pack's id, so that a blob can be opened knowing its pack's name alone
-blobs, each sealed, without gaps
-table, sealed: per blob id (32 bytes), sealed length (u32), raw length (u32)
-u32 number of blobs, u32 sealed length of the table
+blobs, each of one or more sealed frames (frames.py), without gaps
+table, sealed: per blob id (32 bytes), stored length (u32), raw length (u32), kind (u8: 0 data, 1 node)
+u32 number of blobs, u32 stored length of the table
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
 
+import numpy as np
 from blake3 import blake3
+from numpy.typing import NDArray
 
 from safepoint import errors
+from safepoint.buffers import Buffers
 from safepoint.model.backup import BlobRef
+from safepoint.repository.packs.frames import LARGEST_BLOB, Frame, most_stored_bytes, open_frames, seal_frames
 from safepoint.repository.sealing import objects
+from safepoint.repository.sealing.keys import require_generation
 from safepoint.repository.sealing.seal import (
     HEADER_BYTES,
     OVERHEAD,
@@ -27,127 +35,243 @@ from safepoint.repository.sealing.seal import (
     header,
     read_header,
 )
-from safepoint.stores.port import Store
+from safepoint.stores.port import NotFound, Store
 
-_ENTRY = struct.Struct(">32sII")
+ENTRY = np.dtype([("id", "V32"), ("offset", ">u4"), ("length", ">u4"), ("raw_length", ">u4"), ("kind", "u1")])
+"""A blob of a pack, packed into 45 bytes: as an index lists it."""
+_ENTRY = struct.Struct(">32sIIIB")
+_STORED = np.dtype([("id", "V32"), ("length", ">u4"), ("raw_length", ">u4"), ("kind", "u1")])
+_KEPT = ["id", "length", "raw_length", "kind"]
 _TRAILER = struct.Struct(">II")
+TRAILER_BYTES = _TRAILER.size
+_TAIL_BYTES = 64 * 1024
+_LARGEST_OFFSET = (1 << 32) - 1
 
 
-def pack_name(pack: str) -> str:
+class BlobKind(IntEnum):
+    """What a blob holds. A pack holds one kind, so that maps can be fetched without the data."""
+
+    DATA = 0
+    NODE = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackContents:
+    """What a pack holds: its id, and `ENTRY` after `ENTRY` in the order of their offsets, as bytes."""
+
+    pack: bytes
+    table: bytes
+
+    def __len__(self) -> int:
+        return len(self.table) // ENTRY.itemsize
+
+    @property
+    def entries(self) -> NDArray[Any]:
+        """The table as a read-only array of `ENTRY`; no copy."""
+        return np.frombuffer(self.table, ENTRY)
+
+    @property
+    def end(self) -> int:
+        """Where the last blob ends, and the sealed table begins."""
+        entries = self.entries
+        return int(entries["offset"][-1]) + int(entries["length"][-1]) if len(entries) else HEADER_BYTES
+
+    @property
+    def stored_table(self) -> bytes:
+        """The table as the pack has it, unsealed."""
+        return self.entries[_KEPT].astype(_STORED).tobytes()
+
+    @property
+    def stored_bytes(self) -> int:
+        """How long the whole pack is."""
+        return self.end + len(self) * _STORED.itemsize + OVERHEAD + TRAILER_BYTES
+
+    def refs(self) -> Iterator[BlobRef]:
+        """Where each blob lies."""
+        for identity, offset, length, raw_length, _ in _ENTRY.iter_unpack(self.table):
+            yield BlobRef(id=identity, pack=self.pack, offset=offset, length=length, raw_length=raw_length)
+
+
+def pack_name(pack: bytes) -> str:
     """The object's name; 256 folders keep each of them small."""
-    return f"packs/{pack[:2]}/{pack}"
+    name = pack.hex()
+    return f"packs/{name[:2]}/{name}"
 
 
-def blob_id(id_key: bytes, raw: bytes) -> bytes:
+def blob_id_key(keyring: Keyring) -> bytes:
+    """The key of `blob_id`; the same for ever, also after the master was rotated."""
+    return keyring.derive("blob id")
+
+
+def blob_id(id_key: bytes, raw: bytes | memoryview) -> bytes:
     """What the blob is called: keyed, so that nobody without the key can tell whether known data is stored."""
     return blake3(raw, key=id_key).digest()
 
 
-class PackBuilder:
-    """A pack being filled, in memory."""
+def pack_buffers(pack_bytes: int) -> Buffers:
+    """Memory for packs that take no more blobs once they are as long as `pack_bytes`, tables included."""
+    return Buffers(pack_bytes + most_stored_bytes(LARGEST_BLOB) + _STORED.itemsize + OVERHEAD + _TRAILER.size)
 
-    def __init__(self, keyring: Keyring) -> None:
-        salt = keyring.new_salt()
-        self.id = salt.hex()
-        self._seal = keyring.seal_for(Kind.PACK, salt)
-        self._parts = [header(Kind.PACK, salt)]
-        self._length = HEADER_BYTES
+
+class PackBuilder:
+    """A pack being filled, in memory. One thread at a time."""
+
+    def __init__(self, keyring: Keyring, kind: BlobKind, buffers: Buffers, tag: bytes = b"") -> None:
+        self.id = keyring.new_salt(tag)
+        self._kind = kind
+        self._seal = keyring.seal_for(Kind.PACK, self.id)
+        self._buffers = buffers
+        self._buffer = buffers.take()
+        self._buffer.write(header(Kind.PACK, self.id))
         self._table = bytearray()
-        self._count = 0
 
     def __len__(self) -> int:
-        return self._length
+        """Bytes of the pack if it were finished now, or a few more."""
+        return self._buffer.tell() + len(self._table)
 
-    def append(self, identity: bytes, raw_length: int, codec: Codec, payload: bytes) -> BlobRef:
+    def append(self, identity: bytes, raw_length: int, frames: Sequence[Frame]) -> BlobRef:
         """Seals the blob behind those before it."""
-        offset = self._length
-        parts = self._seal.close(offset, identity, raw_length, codec, payload)
-        length = sum(map(len, parts))
-        self._parts += parts
-        self._length += length
-        self._table += _ENTRY.pack(identity, length, raw_length)
-        self._count += 1
-        return BlobRef(id=identity.hex(), pack=self.id, offset=offset, length=length, raw_length=raw_length)
+        offset = self._buffer.tell()
+        for part in seal_frames(self._seal, offset, identity, frames):
+            self._buffer.write(part)
+        length = self._buffer.tell() - offset
+        self._table += _ENTRY.pack(identity, offset, length, raw_length, self._kind)
+        return BlobRef(id=identity, pack=self.id, offset=offset, length=length, raw_length=raw_length)
 
-    def finish(self) -> bytes:
-        """The whole pack; the builder is used up."""
-        table = self._seal.close(
-            self._length, bytes.fromhex(self.id), len(self._table), Codec.RAW, bytes(self._table), kind=Kind.TABLE
-        )
-        return b"".join((*self._parts, *table, _TRAILER.pack(self._count, sum(map(len, table)))))
+    def contents(self) -> PackContents:
+        """What is in it so far."""
+        return PackContents(pack=self.id, table=bytes(self._table))
+
+    def finish(self) -> memoryview:
+        """The whole pack, in place: nothing more is appended, and it is good until `release`."""
+        stored = self.contents().stored_table
+        table = self._seal.close(self._buffer.tell(), self.id, len(stored), Codec.RAW, stored, kind=Kind.TABLE)
+        trailer = _TRAILER.pack(len(self._table) // ENTRY.itemsize, len(stored) + OVERHEAD)
+        for part in (*table, trailer):
+            self._buffer.write(part)
+        return memoryview(self._buffer)[: self._buffer.tell()]
+
+    def release(self) -> None:
+        """Its memory serves another pack; this one is not used any more."""
+        self._buffers.give_back(self._buffer)
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True)
 class PackOpener:
     """Opens the blobs of one pack."""
 
-    pack: str
-    _seal: PieceSeal
+    seal: PieceSeal
     _id_key: bytes
 
-    def open(self, ref: BlobRef, piece: bytes | memoryview) -> bytes:
-        """The raw data of the blob whose sealed bytes are `piece`; RP005."""
-        identity = bytes.fromhex(ref.id)
-        try:
-            raw = self._seal.open(ref.offset, identity, ref.raw_length, piece)
-        except BrokenSeal:
-            raise _broken_blob(ref, len(piece)) from None
-        if blob_id(self._id_key, raw) != identity:
-            raise _broken_blob(ref, len(piece))
+    def open(self, ref: BlobRef, stored: memoryview) -> bytes:
+        """The raw data of the blob whose stored bytes are `stored`; BrokenSeal."""
+        raw = open_frames(self.seal, ref, stored)
+        if blob_id(self._id_key, raw) != ref.id:
+            raise BrokenSeal
         return raw
 
 
-def open_pack(keyring: Keyring, id_key: bytes, pack: str) -> PackOpener:
-    """An opener for the blobs of `pack`."""
-    return PackOpener(pack, keyring.seal_for(Kind.PACK, bytes.fromhex(pack)), id_key)
+def open_pack(keyring: Keyring, id_key: bytes, pack: bytes) -> PackOpener:
+    """An opener for the blobs of `pack`; RP008 when the key of its generation is not here."""
+    require_generation(keyring, pack, pack_name(pack))
+    return PackOpener(keyring.seal_for(Kind.PACK, pack), id_key)
 
 
-def check_pack(store: Store, keyring: Keyring, id_key: bytes, pack: str) -> tuple[BlobRef, ...]:
-    """Its blobs, after every byte of the object has been checked; RP004, RP005."""
+def read_table(store: Store, keyring: Keyring, pack: bytes) -> PackContents:
+    """What the pack says it holds, from its end alone: its size and one or two range reads; RP004, RP005, RP008."""
     name = pack_name(pack)
-    data = objects.fetch(store, name)
-    opener = open_pack(keyring, id_key, pack)
+    require_generation(keyring, pack, name)
     try:
-        refs = _read_table(keyring, pack, data)
+        size = store.size(name)
+        if size > objects.largest_object(Kind.PACK):
+            raise objects.too_large(name, Kind.PACK, size)
+        tail = _fetch_tail(store, name, size)
+    except NotFound:
+        raise objects.missing(name) from None
+    try:
+        return _open_table(keyring, pack, size, memoryview(tail))
     except BrokenSeal:
-        raise objects.broken(name, Kind.PACK, len(data)) from None
+        raise objects.broken(name, Kind.PACK, size) from None
+
+
+def check_pack(store: Store, keyring: Keyring, pack: bytes) -> PackContents:
+    """What the pack holds, after every byte of it, all in memory, was checked; RP004, RP005, RP008."""
+    require_generation(keyring, pack, pack_name(pack))
+    return check_pack_bytes(keyring, pack, objects.fetch(store, pack_name(pack), Kind.PACK))
+
+
+def check_pack_bytes(keyring: Keyring, pack: bytes, data: bytes) -> PackContents:
+    """What a pack of these bytes holds, after every one of them was checked; RP005, RP008."""
+    opener = open_pack(keyring, blob_id_key(keyring), pack)
     view = memoryview(data)
-    for ref in refs:
-        opener.open(ref, view[ref.offset : ref.offset + ref.length])
-    return refs
+    try:
+        _require_header(view, pack)
+        contents = _open_table(keyring, pack, len(view), view)
+    except BrokenSeal:
+        raise objects.broken(pack_name(pack), Kind.PACK, len(view)) from None
+    for ref in contents.refs():
+        _check_blob(opener, ref, view[ref.offset : ref.offset + ref.length])
+    return contents
 
 
-def _read_table(keyring: Keyring, pack: str, data: bytes) -> tuple[BlobRef, ...]:
-    salt = read_header(data, Kind.PACK)
-    if salt.hex() != pack or len(data) < HEADER_BYTES + OVERHEAD + _TRAILER.size:
-        raise BrokenSeal
-    count, sealed_length = _TRAILER.unpack(data[-_TRAILER.size :])
-    raw_length = count * _ENTRY.size
-    table_at = len(data) - _TRAILER.size - sealed_length
-    if sealed_length != raw_length + OVERHEAD or table_at < HEADER_BYTES:
-        raise BrokenSeal
-    sealed = data[table_at : table_at + sealed_length]
-    table = keyring.seal_for(Kind.PACK, salt).open(table_at, salt, raw_length, sealed, kind=Kind.TABLE)
-    return _refs_of(pack, table, table_at)
-
-
-def _refs_of(pack: str, table: bytes, table_at: int) -> tuple[BlobRef, ...]:
-    refs: list[BlobRef] = []
-    offset = HEADER_BYTES
-    for identity, length, raw_length in _ENTRY.iter_unpack(table):
-        refs.append(BlobRef(id=identity.hex(), pack=pack, offset=offset, length=length, raw_length=raw_length))
-        offset += length
-    if offset != table_at:
-        raise BrokenSeal
-    return tuple(refs)
-
-
-def _broken_blob(ref: BlobRef, found: int) -> errors.SafepointError:
+def broken_blob(ref: BlobRef, found: int) -> errors.SafepointError:
+    """RP005 for one blob."""
     where = f"{pack_name(ref.pack)} at {ref.offset}"
     return errors.RP005.error(
-        f"found {found} bytes in {where} that do not open, expected blob {ref.id[:16]} sealed in {ref.length} bytes",
+        f"found {found} bytes in {where} that do not open, expected blob {ref.id.hex()[:16]} sealed in {ref.length}",
         hints=[
             errors.ask("has the disk lost or changed bits, or was the pack cut short, renamed or replaced?"),
             errors.run("fetch the pack from another copy of this repository under the same name"),
         ],
     )
+
+
+def _check_blob(opener: PackOpener, ref: BlobRef, stored: memoryview) -> None:
+    try:
+        opener.open(ref, stored)
+    except BrokenSeal:
+        raise broken_blob(ref, len(stored)) from None
+
+
+def _require_header(data: memoryview, pack: bytes) -> None:
+    if read_header(bytes(data[:HEADER_BYTES]), Kind.PACK) != pack:
+        raise BrokenSeal
+
+
+def _fetch_tail(store: Store, name: str, size: int) -> bytes:
+    """The end of the pack, all of its table included if the trailer is true."""
+    length = min(size, _TAIL_BYTES)
+    tail = store.get_range(name, size - length, length)
+    needed = min(size, _table_bytes(tail) + _TRAILER.size)
+    return tail if needed <= length else store.get_range(name, size - needed, needed)
+
+
+def _table_bytes(tail: bytes | memoryview) -> int:
+    """The stored bytes of the table of a pack that ends in `tail`; 0 when that cannot be."""
+    if len(tail) < _TRAILER.size:
+        return 0
+    count, sealed_length = _TRAILER.unpack(tail[-_TRAILER.size :])
+    return sealed_length if sealed_length == count * _STORED.itemsize + OVERHEAD else 0
+
+
+def _open_table(keyring: Keyring, pack: bytes, size: int, tail: memoryview) -> PackContents:
+    """What the table of a pack of `size` bytes that ends in `tail` lists, without gaps from header to table."""
+    length = _table_bytes(tail)
+    table_at = size - _TRAILER.size - length
+    sealed = tail[len(tail) - _TRAILER.size - length : -_TRAILER.size]
+    if not length or not HEADER_BYTES <= table_at <= _LARGEST_OFFSET or len(sealed) != length:
+        raise BrokenSeal
+    seal = keyring.seal_for(Kind.PACK, pack)
+    return _contents_of(pack, seal.open(table_at, pack, length - OVERHEAD, sealed, kind=Kind.TABLE), table_at)
+
+
+def _contents_of(pack: bytes, table: bytes, table_at: int) -> PackContents:
+    stored = np.frombuffer(table, _STORED)
+    ends = HEADER_BYTES + np.cumsum(stored["length"], dtype=np.int64)
+    if (ends[-1] if len(ends) else HEADER_BYTES) != table_at or (stored["kind"] > max(BlobKind)).any():
+        raise BrokenSeal
+    entries = np.empty(len(stored), ENTRY)
+    entries["offset"] = ends - stored["length"]
+    for field in _KEPT:
+        entries[field] = stored[field]
+    return PackContents(pack=pack, table=entries.tobytes())

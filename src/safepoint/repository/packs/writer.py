@@ -1,60 +1,114 @@
-"""Ingest: blobs in, packs out. Hashing and compression run in threads, sealing and order in the caller's.
+"""Blobs in, packs out: hashing, compressing and sealing in the caller's threads, uploads in one of the writer's own.
 
-Memory is bounded: raw data in flight, one pack being filled, one being put. Packs go to the store without a sync each;
-`finish` ends with the store's barrier, and only then may a manifest name the blobs.
+Each thread fills a data pack of its own, once there is enough for several, and all share a node pack. A full pack
+waits for the one that is being put, so that memory stays bounded: a pack per thread, one being put. Packs go to the
+store without a sync each; they are made durable before an index names them, and the index before `finish` returns:
+killed anywhere in between, what is left is packs that nobody names.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
-from safepoint import errors
 from safepoint.model.backup import BlobRef
-from safepoint.repository.packs.pack import PackBuilder, blob_id, pack_name
-from safepoint.repository.sealing.seal import Codec, Keyring, compress
-from safepoint.stores.port import NotFound, Store
+from safepoint.repository.packs.frames import LARGEST_BLOB, Frame, compress_frames
+from safepoint.repository.packs.pack import (
+    BlobKind,
+    PackBuilder,
+    PackContents,
+    blob_id,
+    blob_id_key,
+    pack_buffers,
+)
+from safepoint.repository.packs.recent import RecentBlobs
+from safepoint.repository.packs.uploads import Uploads
+from safepoint.repository.sealing.seal import DEFAULT_LEVEL, Keyring
+from safepoint.stores.port import Store
 
-LARGEST_BLOB = 32 * 1024 * 1024
-_PACK_BYTES = 32 * 1024 * 1024
-_IN_FLIGHT_BYTES = 32 * 1024 * 1024
+PACK_BYTES: Mapping[BlobKind, int] = {BlobKind.DATA: 64 * 1024 * 1024, BlobKind.NODE: 8 * 1024 * 1024}
+"""At how many bytes a pack is closed."""
+
+_SHARED_BYTES = 16 * 1024 * 1024
+_SHARED = 0  # is no thread's
 
 
-@dataclass(frozen=True, slots=True)
-class _Prepared:
-    identity: bytes
-    raw_length: int
-    codec: Codec
-    payload: bytes
+class _Lane:
+    """A sequence of packs of one kind, one after the other. Callers of one lane wait for one another."""
+
+    def __init__(self, new_pack: Callable[[], PackBuilder], pack_bytes: int, uploads: Uploads) -> None:
+        self._new_pack = new_pack
+        self._pack_bytes = pack_bytes
+        self._uploads = uploads
+        self._builder: PackBuilder | None = None
+        self._is_closed = False
+        self._lock = threading.Lock()
+
+    def append(self, identity: bytes, raw_length: int, frames: Sequence[Frame]) -> BlobRef:
+        """Where the blob lies; the pack that it made full is on its way, or what an earlier upload raised is."""
+        with self._lock:
+            if self._is_closed:
+                raise _ended()
+            try:
+                return self._append(identity, raw_length, frames)
+            except BaseException as error:  # an interrupt in here may have lost a pack: then nothing may be finished
+                self._uploads.fail(error)
+                raise
+
+    def close(self) -> PackBuilder | None:
+        """Takes no more; the pack that is not full, if any."""
+        with self._lock:
+            self._is_closed = True
+            builder, self._builder = self._builder, None
+            return builder
+
+    def _append(self, identity: bytes, raw_length: int, frames: Sequence[Frame]) -> BlobRef:
+        if self._builder is None:
+            self._builder = self._new_pack()
+        ref = self._builder.append(identity, raw_length, frames)
+        if len(self._builder) >= self._pack_bytes:
+            full, self._builder = self._builder, None
+            self._uploads.put(full)
+        return ref
 
 
-class Writer:
-    """Stores blobs; `Repository.writer()` makes it. One thread at a time may use it.
+class PackWriter:
+    """Stores blobs. Any number of threads may put; one ends it, by `finish` or `abandon`, when they are done.
 
-    Leaving the context without `finish()` deletes, as far as possible, the packs this writer has put.
+    `tag` becomes part of the packs' ids. `find_known` tells where a blob lies that an earlier run stored. `on_packs` is
+    given the tables of packs, each once, when the packs are durable; what it puts is durable when `finish` returns.
     """
 
-    def __init__(self, store: Store, keyring: Keyring, id_key: bytes, *, pack_bytes: int = _PACK_BYTES) -> None:
+    def __init__(
+        self,
+        store: Store,
+        keyring: Keyring,
+        *,
+        level: int = DEFAULT_LEVEL,
+        pack_bytes: Mapping[BlobKind, int] = PACK_BYTES,
+        tag: bytes = b"",
+        find_known: Callable[[bytes], BlobRef | None] | None = None,
+        on_packs: Callable[[Sequence[PackContents]], object] | None = None,
+    ) -> None:
         self._store = store
         self._keyring = keyring
-        self._id_key = id_key
+        self._tag = tag
+        self._id_key = blob_id_key(keyring)
+        self._level = level
         self._pack_bytes = pack_bytes
-        self._workers = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="safepoint-blob")
-        self._uploader = ThreadPoolExecutor(1, thread_name_prefix="safepoint-pack")
-        self._in_flight: deque[tuple[Future[_Prepared], int]] = deque()
-        self._in_flight_bytes = 0
-        self._tickets = 0
-        self._refs: list[BlobRef] = []
-        self._ref_of: dict[bytes, BlobRef] = {}
-        self._builder: PackBuilder | None = None
-        self._upload: Future[None] | None = None
-        self._put_packs: list[str] = []
+        self._buffers = pack_buffers(max(pack_bytes.values()))
+        self._find_known = find_known
+        self._recent = RecentBlobs()
+        self._lock = threading.Lock()
+        self._uploads = Uploads(store, on_packs)
+        self._node_lane = self._new_lane(BlobKind.NODE)
+        self._data_lanes: dict[int, _Lane] = {}
+        self._is_ended = False
         self._is_finished = False
+        self._new_blobs = 0
+        self._stored_bytes = 0
 
     def __enter__(self) -> Self:
         return self
@@ -62,87 +116,103 @@ class Writer:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._workers.shutdown(wait=True, cancel_futures=True)
-        self._uploader.shutdown(wait=True, cancel_futures=True)
-        if not self._is_finished:
-            self._withdraw()
+        self.abandon()
 
     @property
     def stored_bytes(self) -> int:
-        """Sealed bytes of the distinct blobs placed so far."""
-        return sum(ref.length for ref in self._ref_of.values())
+        """Stored bytes of the blobs that were new."""
+        return self._stored_bytes
 
-    def add(self, data: bytes) -> int:
-        """Takes a blob of at most 32 MiB (1 MiB reads best) and returns its ticket: its index in `finish()`'s result.
+    @property
+    def new_blobs(self) -> int:
+        """How many blobs were new."""
+        return self._new_blobs
 
-        Blobs lie in the repository in the order of their tickets. Raises what an earlier blob's pack raised.
+    @property
+    def put_packs(self) -> tuple[bytes, ...]:
+        """The ids of the packs that this writer has put, or tried to."""
+        return self._uploads.packs
+
+    def put_blob(self, raw: bytes | memoryview, *, kind: BlobKind = BlobKind.DATA) -> BlobRef:
+        """Where the blob lies, or will when `finish` returns. Of equal blobs put at the same instant each may be kept.
+
+        At most 32 MiB, ValueError; RuntimeError when the writer has ended; or what an earlier pack's upload raised.
         """
-        if len(data) > LARGEST_BLOB:
-            raise ValueError(f"found a blob of {len(data)} bytes, expected at most {LARGEST_BLOB}")
-        if self._is_finished:
-            raise RuntimeError("the writer is finished, expected no more blobs")
-        while self._in_flight and (self._is_ready() or self._in_flight_bytes + len(data) > _IN_FLIGHT_BYTES):
-            self._place_oldest()
-        self._in_flight.append((self._workers.submit(self._prepare, data), len(data)))
-        self._in_flight_bytes += len(data)
-        self._tickets += 1
-        return self._tickets - 1
-
-    def finish(self) -> tuple[BlobRef, ...]:
-        """Where each ticket's blob lies; all of it durable."""
-        while self._in_flight:
-            self._place_oldest()
-        self._close_pack()
-        self._wait_for_upload()
-        self._store.barrier()
-        self._is_finished = True
-        return tuple(self._refs)
-
-    def _prepare(self, data: bytes) -> _Prepared:
-        identity = blob_id(self._id_key, data)
-        if identity in self._ref_of:
-            return _Prepared(identity, len(data), Codec.RAW, b"")
-        return _Prepared(identity, len(data), *compress(data))
-
-    def _is_ready(self) -> bool:
-        return self._in_flight[0][0].done()
-
-    def _place_oldest(self) -> None:
-        future, size = self._in_flight.popleft()
-        self._in_flight_bytes -= size
-        self._refs.append(self._place(future.result()))
-
-    def _place(self, blob: _Prepared) -> BlobRef:
-        known = self._ref_of.get(blob.identity)
+        if len(raw) > LARGEST_BLOB:
+            raise ValueError(f"found a blob of {len(raw)} bytes, expected at most {LARGEST_BLOB}")
+        if self._is_ended:
+            raise _ended()
+        self._uploads.require_sound()
+        identity = blob_id(self._id_key, raw)
+        known = self._find(identity)
         if known is not None:
             return known
-        if self._builder is None:
-            self._builder = PackBuilder(self._keyring)
-        ref = self._builder.append(blob.identity, blob.raw_length, blob.codec, blob.payload)
-        self._ref_of[blob.identity] = ref
-        if len(self._builder) >= self._pack_bytes:
-            self._close_pack()
+        frames = compress_frames(raw, self._level)
+        ref = self._lane(kind).append(identity, len(raw), frames)
+        self._count(ref)
         return ref
 
-    def _close_pack(self) -> None:
-        if self._builder is None:
+    def finish(self) -> None:
+        """All blobs are durable, and so is what `on_packs` put; raises what an upload raised. Nothing more is taken."""
+        for builder in self._end():
+            self._uploads.put(builder)
+        self._uploads.finish()
+        self._is_finished = True
+
+    def abandon(self) -> None:
+        """Nothing more is taken, and what was put is deleted as far as possible; nothing happens after `finish`."""
+        if self._is_finished:
             return
-        builder, self._builder = self._builder, None
-        self._wait_for_upload()
-        self._put_packs.append(pack_name(builder.id))
-        self._upload = self._uploader.submit(self._put, self._put_packs[-1], builder)
+        with self._lock:
+            self._is_ended = True
+        self._uploads.fail(_ended())
+        self._close_lanes()
+        self._uploads.withdraw()
 
-    def _put(self, name: str, builder: PackBuilder) -> None:
-        if not self._store.put_if_absent(name, builder.finish(), durable=False):
-            raise errors.RP007.error(f"found {name} in the store, expected a random name to be free")
+    def _find(self, identity: bytes) -> BlobRef | None:
+        ref = self._recent.find(identity)
+        if ref is None and self._find_known is not None:
+            ref = self._find_known(identity)
+            if ref is not None:
+                self._recent.remember(ref)
+        return ref
 
-    def _wait_for_upload(self) -> None:
-        if self._upload is not None:
-            upload, self._upload = self._upload, None
-            upload.result()
+    def _lane(self, kind: BlobKind) -> _Lane:
+        if kind is BlobKind.NODE:
+            return self._node_lane
+        # A small backup makes one data pack, not one for each thread: whoever restores reads fewer of them.
+        thread = threading.get_ident() if self._stored_bytes >= _SHARED_BYTES else _SHARED
+        lane = self._data_lanes.get(thread)
+        if lane is None:
+            with self._lock:
+                if self._is_ended:
+                    raise _ended()
+                lane = self._data_lanes[thread] = self._new_lane(kind)
+        return lane
 
-    def _withdraw(self) -> None:
-        """No manifest names these packs; what cannot be deleted now is garbage that harms nobody."""
-        for name in self._put_packs:
-            with contextlib.suppress(NotFound, errors.SafepointError):
-                self._store.delete(name)
+    def _new_lane(self, kind: BlobKind) -> _Lane:
+        return _Lane(
+            lambda: PackBuilder(self._keyring, kind, self._buffers, self._tag), self._pack_bytes[kind], self._uploads
+        )
+
+    def _count(self, ref: BlobRef) -> None:
+        self._recent.remember(ref)
+        with self._lock:
+            self._new_blobs += 1
+            self._stored_bytes += ref.length
+
+    def _end(self) -> list[PackBuilder]:
+        with self._lock:
+            if self._is_ended:
+                raise _ended()
+            self._is_ended = True
+        return self._close_lanes()
+
+    def _close_lanes(self) -> list[PackBuilder]:
+        """The packs that are not full, also of threads that have ended."""
+        builders = [lane.close() for lane in (*self._data_lanes.values(), self._node_lane)]
+        return [builder for builder in builders if builder is not None]
+
+
+def _ended() -> RuntimeError:
+    return RuntimeError("found a writer that has ended, expected one that takes blobs")

@@ -1,33 +1,38 @@
-"""The repository's description and its wrapped master keys: two small JSON objects with checksums.
+"""The repository's description, and what is known once a key has opened it.
 
-`safepoint.json` exists last, so a repository exists or does not. The master key of an encrypted repository is random
-and lies in `keys/<id>`, sealed with AES-256-GCM under a key that scrypt derives from the passphrase. Without
-encryption, the key that names blobs and makes checksums stands openly in `safepoint.json`.
+`safepoint.json` exists last, so a repository exists or does not. Its master keys are random; `slots.py` and
+`generations.py` say how they are kept for those who hold a passphrase or a recovery key. Without encryption, the key
+that names blobs and makes checksums stands openly in `safepoint.json`.
 """
 
 from __future__ import annotations
 
-import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from blake3 import blake3
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from safepoint import errors
 from safepoint.model.json_value import Json
-from safepoint.model.secret import Secret
-from safepoint.repository.sealing.seal import FIRST_GENERATION, FORMAT_VERSION, Keyring
+from safepoint.repository.sealing.checked_json import from_checked_json, to_checked_json
+from safepoint.repository.sealing.seal import FIRST_GENERATION, Keyring, generation_of
 
 DESCRIPTION_NAME = "safepoint.json"
 KEYS_PREFIX = "keys/"
-_MASTER_BYTES = 32
+MASTER_BYTES = 32
 _FAMILY_BYTES = 16
-_MOST_SCRYPT_BYTES = 1 << 30  # what a key object may make a reader allocate
+_LANES = 256
+_LAST_ROUND = 255
+
+KEY_LOST_STATEMENT = (
+    "nobody can open this repository without one of its keys, and nobody can make a new one without them: "
+    "whoever loses every passphrase and recovery key of it loses every backup in it, for good"
+)
+"""What a person must be told before an encrypted repository is made."""
+
+Masters = tuple[tuple[int, bytes], ...]
+"""(generation, master key), in the order in which the repository took them in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,117 +53,133 @@ class Description:
     hashing_key: str | None
 
 
-def new_description(*, is_encrypted: bool) -> Description:
-    """A repository born alone: the family is its own."""
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class OpenedKeys:
+    """A repository's keys in hand: what changes of keys, and siblings, are made from.
+
+    `slot` is the id of the slot that was opened (None without encryption). `shortfall` is set when the store says
+    that later generations exist which this key does not open: then nothing may be sealed.
+    """
+
+    description: Description
+    keyring: Keyring
+    slot: str | None
+    shortfall: errors.SafepointError | None = None
+
+    @property
+    def masters(self) -> Masters:
+        """All masters, in the order in which the repository took them in."""
+        return tuple(self.keyring.masters.items())
+
+    def require_whole(self) -> OpenedKeys:
+        """These keys, with which may be sealed; RP003, RP005, RP008: what `shortfall` says."""
+        if self.shortfall is not None:
+            raise self.shortfall
+        return self
+
+
+def new_description(*, is_encrypted: bool, sibling_of: Description | None = None) -> Description:
+    """A repository born alone (the family is its own), or as a sibling, which another lane tells apart."""
     identity = secrets.token_hex(_FAMILY_BYTES)
-    key = None if is_encrypted else secrets.token_hex(_MASTER_BYTES)
-    return Description(id=identity, family=identity, hashing_key=key)
+    if sibling_of is None:
+        key = None if is_encrypted else secrets.token_hex(MASTER_BYTES)
+        return Description(id=identity, family=identity, hashing_key=key)
+    while _lane(identity) == _lane(sibling_of.id):
+        identity = secrets.token_hex(_FAMILY_BYTES)
+    return Description(id=identity, family=sibling_of.family, hashing_key=sibling_of.hashing_key)
 
 
 def description_to_bytes(description: Description) -> bytes:
     """The object `safepoint.json`."""
     value: dict[str, Json] = {
-        "version": FORMAT_VERSION,
         "id": description.id,
         "family": description.family,
         "encryption": "aes-256-gcm" if description.hashing_key is None else "none",
     }
     if description.hashing_key is not None:
         value["hashing_key"] = description.hashing_key
-    return _to_bytes(value)
+    return to_checked_json(value)
 
 
 def description_from_bytes(data: bytes) -> Description:
     """What it says; RP006 for a later format, RP005 when it is damaged."""
-    value = _from_bytes(DESCRIPTION_NAME, data)
-    return Description(id=value["id"], family=value["family"], hashing_key=value.get("hashing_key"))
+    fields = from_checked_json(DESCRIPTION_NAME, data)
+    identity, family = fields.binary("id", _FAMILY_BYTES), fields.binary("family", _FAMILY_BYTES)
+    encryption = fields.text("encryption")
+    if encryption not in {"aes-256-gcm", "none"}:
+        raise fields.wrong("encryption", encryption, "aes-256-gcm or none")
+    key = fields.binary("hashing_key", MASTER_BYTES) if encryption == "none" else None
+    fields.end()
+    return Description(id=identity.hex(), family=family.hex(), hashing_key=None if key is None else key.hex())
 
 
 def new_master() -> bytes:
     """A random master key."""
-    return secrets.token_bytes(_MASTER_BYTES)
+    return secrets.token_bytes(MASTER_BYTES)
 
 
-def wrap_master(master: bytes, description: Description, passphrase: Secret, cost: KeyCost) -> bytes:
-    """The object to store as `keys/<id>`."""
-    salt, nonce = secrets.token_bytes(32), secrets.token_bytes(12)
-    parameters: dict[str, Json] = {
-        "version": FORMAT_VERSION,
-        "kdf": "scrypt",
-        "n": cost.n,
-        "r": cost.r,
-        "p": cost.p,
-        "salt": salt.hex(),
-    }
-    wrapping_key = _stretch(passphrase, salt, cost)
-    sealed = AESGCM(wrapping_key).encrypt(nonce, master, _beside(description, parameters))
-    return _to_bytes({**parameters, "nonce": nonce.hex(), "master": sealed.hex()})
-
-
-def unwrap_master(name: str, data: bytes, description: Description, passphrase: Secret) -> bytes | None:
-    """The master key, None when this passphrase does not open it; RP005 when the object is damaged."""
-    value = _from_bytes(name, data)
-    parameters = {key: value[key] for key in ("version", "kdf", "n", "r", "p", "salt")}
-    cost = KeyCost(n=value["n"], r=value["r"], p=value["p"])
-    if 128 * cost.n * cost.r > _MOST_SCRYPT_BYTES:
-        raise _damaged(name, f"scrypt with n={cost.n} and r={cost.r}", "parameters that need at most 1 GiB")
-    wrapping_key = _stretch(passphrase, bytes.fromhex(value["salt"]), cost)
-    try:
-        return AESGCM(wrapping_key).decrypt(
-            bytes.fromhex(value["nonce"]), bytes.fromhex(value["master"]), _beside(description, parameters)
-        )
-    except InvalidTag:
-        return None
-
-
-def keyring_of(description: Description, master: bytes | None) -> Keyring:
-    """The keys that open the repository."""
-    key = master if description.hashing_key is None else bytes.fromhex(description.hashing_key)
-    assert key is not None  # noqa: S101
+def keyring_of(description: Description, masters: Masters = ()) -> Keyring:
+    """The keys that open the repository; without encryption the description has the only one."""
+    if description.hashing_key is not None:
+        masters = ((FIRST_GENERATION, bytes.fromhex(description.hashing_key)),)
     return Keyring(
         family=bytes.fromhex(description.family),
-        masters={FIRST_GENERATION: key},
+        masters=dict(masters),
         is_encrypted=description.hashing_key is None,
+        repository=bytes.fromhex(description.id),
     )
 
 
-def _stretch(passphrase: Secret, salt: bytes, cost: KeyCost) -> bytes:
-    return Scrypt(salt=salt, length=32, n=cost.n, r=cost.r, p=cost.p).derive(passphrase.reveal().encode())
+def chain_key(masters: Sequence[tuple[int, bytes]]) -> bytes:
+    """A key for whoever has every one of these masters: what says who may open and what follows is sealed with it."""
+    packed = b"".join(generation.to_bytes(2, "big") + master for generation, master in masters)
+    return blake3(packed, derive_key_context="safepoint 1 key chain").digest()
 
 
-def _beside(description: Description, parameters: Mapping[str, Json]) -> bytes:
-    return json.dumps({**parameters, "family": description.family}, sort_keys=True).encode()
+def next_generation(description: Description, masters: Masters) -> int:
+    """The number of the generation that a rotation makes: a round in the upper byte, the lane in the lower.
 
-
-def _to_bytes(value: Mapping[str, Json]) -> bytes:
-    """One line of JSON that ends with its own checksum."""
-    checked = {**value, "checksum": blake3(json.dumps(value).encode()).hexdigest()}
-    return (json.dumps(checked) + "\n").encode()
-
-
-def _from_bytes(name: str, data: bytes) -> dict[str, Any]:
-    try:
-        value: Any = json.loads(data)
-        version = value.pop("version")
-        checksum = value.pop("checksum")
-    except (ValueError, AttributeError, KeyError, TypeError):
-        raise _damaged(name, f"{len(data)} bytes that are no description", "JSON with version and checksum") from None
-    if isinstance(version, int) and version > FORMAT_VERSION:
-        raise errors.RP006.error(
-            f"found format version {version} in {name}, expected at most {FORMAT_VERSION}",
-            hints=[errors.run("use the version of safepoint that wrote it, or a later one")],
+    The lane follows from the repository's id, so that two siblings which rotate apart take different numbers.
+    RP009 after 255 rounds.
+    """
+    rounds = (max(generation for generation, _ in masters) >> 8) + 1
+    if rounds > _LAST_ROUND:
+        raise errors.RP009.error(
+            f"found {rounds} generations of keys in family {description.family}, expected fewer to follow them",
+            hints=[errors.run("make a new repository: `safepoint repository init`")],
         )
-    value = {"version": version, **value}
-    if _to_bytes(value) != data:
-        raise _damaged(name, f"the checksum {str(checksum)[:16]}", "that of the other fields")
-    return value
+    return rounds * _LANES + _lane(description.id)
 
 
-def _damaged(name: str, found: str, expected: str) -> errors.SafepointError:
-    return errors.RP005.error(
-        f"found {found} in {name}, expected {expected}",
+def generation_label(generation: int) -> str:
+    """How a person reads a generation: `1`, then the round and the lane, as in `2-a7`."""
+    if generation == FIRST_GENERATION:
+        return "1"
+    return f"{(generation >> 8) + 1}-{generation % _LANES:02x}"
+
+
+def require_generation(keyring: Keyring, salt: bytes, name: str) -> None:
+    """RP008 unless a master of the generation that sealed the object of this salt is here.
+
+    For readers before they say "damaged", and for writers over the names of packs, which they list anyway: a pack of
+    a generation that this key lacks means that the newest keys were hidden from it, and nothing may be sealed.
+    """
+    generation = generation_of(salt)
+    if generation not in keyring.masters:
+        raise lacks(f"{name} sealed with generation {generation_label(generation)}", keyring.masters)
+
+
+def lacks(found: str, generations: Iterable[int]) -> errors.SafepointError:
+    """RP008."""
+    opened = ", ".join(generation_label(generation) for generation in sorted(generations))
+    return errors.RP008.error(
+        f"found {found}, expected a generation that this key opens: {opened}",
         hints=[
-            errors.ask("was the file edited or cut short?"),
-            errors.run(f"put back {name} from a copy of this repository"),
+            errors.ask("was the key rotated by somebody who left this one out, or were objects below keys/ lost?"),
+            errors.run("see which keys open what, with a key that opens: `safepoint repository key list`"),
         ],
     )
+
+
+def _lane(identity: str) -> int:
+    return blake3(bytes.fromhex(identity)).digest()[0]

@@ -82,6 +82,8 @@ class Seal(Protocol):
 class Keyring:
     """The keys of one repository. `family` is what seals call the repository: its id, or that of its siblings.
 
+    `repository` is its own id: what decides about backups and packs says whose it is (`objects.seal_own`).
+
     `masters` are the master keys by generation: the newest seals, each opens what it sealed, and the first names
     things (blobs, WAL, histories), so that a rotation changes no name.
     """
@@ -89,6 +91,7 @@ class Keyring:
     family: bytes
     masters: Mapping[int, bytes]
     is_encrypted: bool
+    repository: bytes = bytes(16)
 
     @property
     def generation(self) -> int:
@@ -100,9 +103,10 @@ class Keyring:
         info = f"safepoint 1 {purpose}".encode()
         return HKDF(algorithm=SHA256(), length=32, salt=salt, info=info).derive(self.masters[generation])
 
-    def new_salt(self) -> bytes:
-        """A random salt of the newest generation."""
-        return secrets.token_bytes(SALT_BYTES - _GENERATION.size) + _GENERATION.pack(self.generation)
+    def new_salt(self, tag: bytes = b"") -> bytes:
+        """A random salt of the newest generation; `tag` stands before the generation."""
+        end = tag + _GENERATION.pack(self.generation)
+        return secrets.token_bytes(SALT_BYTES - len(end)) + end
 
     def seal_for(self, kind: Kind, salt: bytes) -> PieceSeal:
         """The seal of the object of this kind that has this salt; BrokenSeal when no key of its generation is here."""

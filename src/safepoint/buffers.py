@@ -1,0 +1,29 @@
+"""Large buffers that serve again and again: their memory is touched once, and aligned to pages for direct writes."""
+
+from __future__ import annotations
+
+import mmap
+import threading
+
+_FLAGS = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+
+
+class Buffers:
+    """Buffers of one size, as many as are in use at once. Any number of threads may take and give back."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._free: list[mmap.mmap] = []
+        self._lock = threading.Lock()
+
+    def take(self) -> mmap.mmap:
+        """A buffer that nobody else has, standing at its start; what is in it is left over from earlier use."""
+        with self._lock:
+            buffer = self._free.pop() if self._free else mmap.mmap(-1, self._size, flags=_FLAGS)
+        buffer.seek(0)
+        return buffer
+
+    def give_back(self, buffer: mmap.mmap) -> None:
+        """It may be taken again at once, so nobody looks into it any more. One that is not given back is no loss."""
+        with self._lock:
+            self._free.append(buffer)

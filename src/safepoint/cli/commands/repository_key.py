@@ -1,0 +1,132 @@
+"""`safepoint repository key`: add, remove, list, rotate."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from safepoint.cli.carry_out import show_then_execute
+from safepoint.cli.options import EXIT_STATUS, ConfigOption, DryRunOption, JsonOption, RepositoryOption
+from safepoint.cli.show import data, outcome_lines, print_facts, print_json, print_table, talk
+from safepoint.errors import ExitCode
+from safepoint.model.json_value import JsonObject
+from safepoint.model.measures import format_instant
+from safepoint.workflows.project import load_project
+from safepoint.workflows.repository_keys import (
+    KeyChange,
+    open_key_ring,
+    prepare_add,
+    prepare_remove,
+    prepare_rotate,
+    slot_to_json,
+    standing_of,
+)
+
+app = typer.Typer(name="key", no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+
+
+@app.callback(epilog=EXIT_STATUS)
+def key() -> None:
+    """Keys: which passphrases and recovery keys open a repository."""
+
+
+@app.command("add", epilog=EXIT_STATUS)
+def add(
+    name: Annotated[str | None, typer.Option(metavar="TEXT", help="What people call it; anybody can read it.")] = None,
+    recovery: Annotated[
+        bool, typer.Option("--recovery", help="A new recovery key, shown once on stdout, to be printed and locked up.")
+    ] = False,
+    passphrase_from: Annotated[
+        str | None, typer.Option(metavar="REF", help="Where the new passphrase is: env:NAME, file:PATH or cmd:COMMAND.")
+    ] = None,
+    repository: RepositoryOption = None,
+    config: ConfigOption = None,
+    dry_run: DryRunOption = False,
+    is_json: JsonOption = False,
+) -> None:
+    """Let one more passphrase, or a new recovery key, open the repository. No stored data is rewritten."""
+    if recovery == (passphrase_from is not None):
+        raise typer.BadParameter("give either --recovery or --passphrase-from REF")
+    job = prepare_add(load_project(config), repository, name=name, passphrase_from=passphrase_from)
+    outcome = _carried_out(job, is_dry_run=dry_run, is_json=is_json)
+    if outcome is None:
+        return
+    text = job.recovery_key()
+    if is_json:
+        print_json({**outcome, **({} if text is None else {"recovery_key": text.reveal()})})
+    elif text is None:
+        print_facts(outcome_lines(outcome))
+    else:
+        talk.print(f"slot {outcome['slot']}; the recovery key, which is shown only now:")
+        data.out(text.reveal(), highlight=False)
+
+
+@app.command("remove", epilog=EXIT_STATUS)
+def remove(
+    slot: Annotated[str, typer.Argument(metavar="SLOT", help="The slot's id, or how it begins: see `list`.")],
+    repository: RepositoryOption = None,
+    config: ConfigOption = None,
+    dry_run: DryRunOption = False,
+    is_json: JsonOption = False,
+) -> None:
+    """Take a passphrase or recovery key out of use. It is shut out of what is written after the next `rotate`."""
+    job = prepare_remove(load_project(config), repository, slot)
+    _show(_carried_out(job, is_dry_run=dry_run, is_json=is_json), is_json=is_json)
+
+
+@app.command("list", epilog=EXIT_STATUS)
+def list_slots(repository: RepositoryOption = None, config: ConfigOption = None, is_json: JsonOption = False) -> None:
+    """List what opens the repository. Exits 3 when a slot does not hold or does not open everything."""
+    slots = open_key_ring(load_project(config), repository).slots
+    if is_json:
+        print_json([slot_to_json(slot) for slot in slots])
+    else:
+        rows = [
+            (
+                slot.id,
+                slot.name,
+                "?" if slot.kind is None else slot.kind.value,
+                "?" if slot.created is None else format_instant(slot.created),
+                standing_of(slot),
+                "in use" if slot.is_own else "",
+            )
+            for slot in slots
+        ]
+        print_table(("slot", "name", "kind", "made", "state", ""), rows)
+    if not all(slot.is_current for slot in slots):
+        raise typer.Exit(ExitCode.ATTENTION)
+
+
+@app.command("rotate", epilog=EXIT_STATUS)
+def rotate(
+    repository: RepositoryOption = None,
+    config: ConfigOption = None,
+    dry_run: DryRunOption = False,
+    is_json: JsonOption = False,
+) -> None:
+    """Seal with a new master key from now on. Every current slot opens it; what is stored stays as it is.
+
+    Exits 3 when slots were added or removed at the same moment: then look at them and rotate again.
+    """
+    job = prepare_rotate(load_project(config), repository)
+    outcome = _carried_out(job, is_dry_run=dry_run, is_json=is_json)
+    _show(outcome, is_json=is_json)
+    if outcome is None or not (outcome["left_out"] or outcome["gone"]):
+        return
+    talk.print("warning: slots were added or removed meanwhile: `safepoint repository key list`, then rotate again")
+    raise typer.Exit(ExitCode.ATTENTION)
+
+
+def _carried_out(job: KeyChange, *, is_dry_run: bool, is_json: bool) -> JsonObject | None:
+    run = show_then_execute(job.plan, job.execute, is_dry_run=is_dry_run, is_json=is_json)
+    return None if run is None else next(iter(run.outcomes.values()))
+
+
+def _show(outcome: JsonObject | None, *, is_json: bool) -> None:
+    if outcome is None:
+        return
+    if is_json:
+        print_json(dict(outcome))
+    else:
+        print_facts(outcome_lines(outcome))

@@ -1,0 +1,44 @@
+"""The library that `hatch_build.py` compiles from kernel.c, when it is there. Calls leave the interpreter to others."""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+
+import numpy as np
+
+from safepoint.kernel.shapes import PAGE_BYTES, Bytes, Checksums, Fingerprints, PageFunctions
+
+LIBRARY = Path(__file__).with_name("_kernel.so")
+
+_LAYOUT = 1
+
+
+def load(path: Path = LIBRARY) -> PageFunctions | None:
+    """Its functions; None when it is not there, made for another machine, or made from another kernel.c."""
+    try:
+        library = ctypes.CDLL(str(path))
+        found = library.safepoint_kernel_layout()
+    except (OSError, AttributeError):
+        return None
+    return _functions(library) if found == _LAYOUT else None
+
+
+def _functions(library: ctypes.CDLL) -> PageFunctions:
+    address, size = ctypes.c_void_p, ctypes.c_size_t
+    fill_checksums = library.safepoint_page_checksums
+    fill_checksums.argtypes, fill_checksums.restype = (address, size, ctypes.c_uint32, address), None
+    fill_fingerprints = library.safepoint_page_fingerprints
+    fill_fingerprints.argtypes, fill_fingerprints.restype = (address, size, address, address), None
+
+    def checksums(pages: Bytes, first_block: int) -> Checksums:
+        result = np.empty(len(pages) // PAGE_BYTES, np.uint16)
+        fill_checksums(pages.ctypes.data, len(result), first_block, result.ctypes.data)
+        return result
+
+    def fingerprints(pages: Bytes, keys: Bytes) -> Fingerprints:
+        result = np.empty(-(-len(pages) // PAGE_BYTES), np.uint64)
+        fill_fingerprints(pages.ctypes.data, len(pages), keys.ctypes.data, result.ctypes.data)
+        return result
+
+    return PageFunctions(checksums=checksums, fingerprints=fingerprints)

@@ -1,0 +1,187 @@
+/*
+ * Page checksums and page fingerprints over pages of 8192 bytes.
+ *
+ * Both read little-endian 32-bit words; elsewhere the package runs without this file. No function allocates, keeps
+ * state or writes beyond its output: any number of threads may call them. plain.py says the same in numpy, and the
+ * tests hold the two against each other.
+ *
+ * LAYOUT is the agreement with compiled.py: raise both when a signature or a result changes.
+ */
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#if !defined(__BYTE_ORDER__) || __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "pages are read as little-endian words"
+#endif
+
+#define LAYOUT 1
+#define PAGE_BYTES 8192
+#define PAGE_WORDS (PAGE_BYTES / 4)
+#define LANES 32
+#define ROWS (PAGE_WORDS / LANES)
+#define FNV_PRIME 16777619u
+#define KEYS_PER_ROW (PAGE_WORDS + 1)
+#define PART_WORDS (PAGE_WORDS / 2)
+#define PARTY 8
+
+#define EXPORTED __attribute__((visibility("default")))
+#define INLINED static inline __attribute__((always_inline))
+
+/* One function per processor, chosen when the library is loaded; that needs glibc. */
+#if defined(__x86_64__) && defined(__GLIBC__) && defined(__has_attribute)
+#if __has_attribute(target_clones)
+#define CLONED __attribute__((target_clones("avx2", "default")))
+#endif
+#endif
+#ifndef CLONED
+#define CLONED
+#endif
+
+/* All functions that take vectors are inlined. */
+#pragma GCC diagnostic ignored "-Wpsabi"
+
+/* Eight lanes of a sum, and the same bytes of a page at any address. */
+typedef uint32_t lanes __attribute__((vector_size(32)));
+typedef uint32_t unaligned_lanes __attribute__((vector_size(32), aligned(1), may_alias));
+typedef uint32_t word __attribute__((aligned(1), may_alias));
+
+/* Where each lane begins: PostgreSQL, src/include/storage/checksum_impl.h. Data, without which no two agree. */
+static const uint32_t FIRST_SUMS[LANES] = {
+    0x5B1F36E9, 0xB8525960, 0x02AB50AA, 0x1DE66D2A, 0x79FF467A, 0x9BB9F8A3, 0x217E7CD2, 0x83E13D2C,
+    0xF8D4474F, 0xE39EB970, 0x42C6AE16, 0x993216FA, 0x7B093B5D, 0x98DAFF3C, 0xF718902A, 0x0B1C9CDB,
+    0xE58F764B, 0x187636BC, 0x5D7B3BB1, 0xE73DE7DE, 0x92BEC979, 0xCCA6C0B2, 0x304A0979, 0x85AA43D4,
+    0x783125BB, 0x6CA8EAA2, 0xE407EAC6, 0x4B5CFC3E, 0x9FBF8C76, 0x15CA20BE, 0xF2CA9FD3, 0x959BD756,
+};
+
+INLINED lanes mixed(lanes sum, lanes words)
+{
+    lanes both = sum ^ words;
+    return (both * FNV_PRIME) ^ (both >> 17);
+}
+
+INLINED uint16_t page_checksum(const uint8_t *page, uint32_t block)
+{
+    const lanes zero = {0};
+    lanes a, b, c, d;
+    uint32_t head[LANES], sums[8], sum = 0;
+
+    memcpy(&a, FIRST_SUMS, 32);
+    memcpy(&b, FIRST_SUMS + 8, 32);
+    memcpy(&c, FIRST_SUMS + 16, 32);
+    memcpy(&d, FIRST_SUMS + 24, 32);
+    memcpy(head, page, sizeof head);
+    head[2] &= 0xFFFF0000u; /* pd_checksum itself counts as zero */
+    for (size_t row = 0; row < ROWS; row++) {
+        const unaligned_lanes *words = (const unaligned_lanes *)(row ? page + row * LANES * 4 : (const uint8_t *)head);
+        a = mixed(a, words[0]);
+        b = mixed(b, words[1]);
+        c = mixed(c, words[2]);
+        d = mixed(d, words[3]);
+    }
+    for (int round = 0; round < 2; round++) {
+        a = mixed(a, zero);
+        b = mixed(b, zero);
+        c = mixed(c, zero);
+        d = mixed(d, zero);
+    }
+    a = a ^ b ^ c ^ d;
+    memcpy(sums, &a, sizeof sums);
+    for (int lane = 0; lane < 8; lane++)
+        sum ^= sums[lane];
+    return (uint16_t)((sum ^ block) % 65535 + 1);
+}
+
+/* Checksums of `count` pages whose block numbers begin at `first_block`. */
+EXPORTED CLONED void safepoint_page_checksums(const uint8_t *pages, size_t count, uint32_t first_block,
+                                              uint16_t *checksums)
+{
+    for (size_t page = 0; page < count; page++)
+        checksums[page] = page_checksum(pages + page * PAGE_BYTES, first_block + (uint32_t)page);
+}
+
+/* The keys of both rows, cut in halves: a product of 64 by 32 bits modulo 2^64 is two of 32 by 32. */
+struct keys {
+    uint64_t first[2];
+    uint32_t low[2][PAGE_WORDS], high[2][PAGE_WORDS];
+};
+
+INLINED void cut_keys(const uint8_t *bytes, struct keys *keys)
+{
+    for (int row = 0; row < 2; row++) {
+        const uint8_t *of_row = bytes + (size_t)row * KEYS_PER_ROW * 8;
+        memcpy(&keys->first[row], of_row, 8);
+        for (size_t i = 0; i < PAGE_WORDS; i++) {
+            uint64_t key;
+            memcpy(&key, of_row + (i + 1) * 8, 8);
+            keys->low[row][i] = (uint32_t)key;
+            keys->high[row][i] = (uint32_t)(key >> 32);
+        }
+    }
+}
+
+/* What a page's words come to so far. Of products with high halves only 32 bits reach the sum. */
+struct sums {
+    uint64_t low[2];
+    uint32_t high[2];
+};
+
+INLINED void add_words(const uint8_t *page, size_t from, const struct keys *keys, struct sums *sums)
+{
+    const word *words = (const word *)page;
+    uint64_t low0 = 0, low1 = 0;
+    uint32_t high0 = 0, high1 = 0;
+
+    for (size_t i = from; i < from + PART_WORDS; i++) {
+        uint32_t value = words[i];
+        low0 += (uint64_t)keys->low[0][i] * value;
+        low1 += (uint64_t)keys->low[1][i] * value;
+        high0 += keys->high[0][i] * value;
+        high1 += keys->high[1][i] * value;
+    }
+    sums->low[0] += low0;
+    sums->low[1] += low1;
+    sums->high[0] += high0;
+    sums->high[1] += high1;
+}
+
+INLINED uint64_t multilinear(const struct keys *keys, const struct sums *sums, int row)
+{
+    return (keys->first[row] + sums->low[row] + ((uint64_t)sums->high[row] << 32)) >> 32;
+}
+
+/* At most PARTY pages, part by part: half of the keys and of a page fit the first cache together, the whole do not. */
+INLINED void fingerprint_party(const uint8_t *pages, size_t count, const struct keys *keys, uint64_t *fingerprints)
+{
+    struct sums sums[PARTY] = {0};
+
+    for (size_t from = 0; from < PAGE_WORDS; from += PART_WORDS)
+        for (size_t page = 0; page < count; page++)
+            add_words(pages + page * PAGE_BYTES, from, keys, sums + page);
+    for (size_t page = 0; page < count; page++)
+        fingerprints[page] = multilinear(keys, sums + page, 0) << 32 | multilinear(keys, sums + page, 1);
+}
+
+/* Fingerprints of the pages of `length` bytes; the last one may be short, and counts as filled up with zeros. */
+EXPORTED CLONED void safepoint_page_fingerprints(const uint8_t *bytes, size_t length, const uint8_t *key_bytes,
+                                                 uint64_t *fingerprints)
+{
+    struct keys keys;
+    uint8_t last[PAGE_BYTES] = {0};
+    size_t whole = length / PAGE_BYTES, rest = length % PAGE_BYTES;
+
+    cut_keys(key_bytes, &keys);
+    for (size_t page = 0; page < whole; page += PARTY) {
+        size_t count = whole - page < PARTY ? whole - page : PARTY;
+        fingerprint_party(bytes + page * PAGE_BYTES, count, &keys, fingerprints + page);
+    }
+    if (rest) {
+        memcpy(last, bytes + whole * PAGE_BYTES, rest);
+        fingerprint_party(last, 1, &keys, fingerprints + whole);
+    }
+}
+
+EXPORTED uint32_t safepoint_kernel_layout(void)
+{
+    return LAYOUT;
+}

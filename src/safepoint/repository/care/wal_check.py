@@ -1,0 +1,40 @@
+"""WAL by its names alone: what is held is coverage's; here only what coverage would not see or would refuse."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from safepoint import errors
+from safepoint.repository.care.finding import Finding, FindingKind
+from safepoint.repository.commit.journal_finding import Severity
+from safepoint.repository.repository import Repository
+
+_ROOTS = ("wal/", "tmp/wal/")
+_HISTORY = ".history"
+
+
+def check_wal(repository: Repository) -> tuple[int, tuple[Finding, ...]]:
+    """How many objects there are, and what is strange about their names."""
+    names = {name for root in _ROOTS for name in repository.store.list(root)}
+    clusters = sorted({_cluster_of(name) for name in names})
+    findings = tuple(finding for cluster in clusters for finding in _of_cluster(repository, cluster, names))
+    return len(names), findings
+
+
+def _of_cluster(repository: Repository, cluster: str, names: set[str]) -> Iterator[Finding]:
+    ours = {name for name in names if _cluster_of(name) == cluster}
+    try:
+        known = {piece.name for piece in repository.wal_pieces(cluster)}
+    except errors.Damaged as error:
+        yield Finding(kind=FindingKind.MIXED_WAL, severity=Severity.DAMAGED, text=error.message)
+        return
+    except ValueError:
+        known = set[str]()
+    for name in sorted(ours - known):
+        if not name.endswith(_HISTORY):
+            text = f"found {name}, expected the name of a segment, a range or a history"
+            yield Finding(kind=FindingKind.STRANGE_NAME, severity=Severity.NOTICE, text=text, objects=(name,))
+
+
+def _cluster_of(name: str) -> str:
+    return name.removeprefix("tmp/").split("/")[1]
