@@ -17,6 +17,7 @@ from safepoint.repository.repository import Repository
 from safepoint.repository.sealing import keys, objects
 from safepoint.repository.sealing.checked_json import LARGEST
 from safepoint.repository.sealing.generations import Generation, generation_name, position_of, read_generation
+from safepoint.repository.sealing.key_memory import require_known_keys
 from safepoint.repository.sealing.keys import OpenedKeys
 from safepoint.repository.sealing.seal import FIRST_GENERATION
 from safepoint.repository.sealing.slots import (
@@ -80,15 +81,16 @@ def open_repository(
     is_for_reading: bool = False,
     places: Places = NOWHERE,
 ) -> Repository:
-    """The repository in the store, opened by a passphrase or a recovery key; writes nothing.
+    """The repository in the store, opened by a passphrase or a recovery key; writes nothing to the store.
 
     RP001 when there is none, RP003 when the key is not its, RP008 when the key does not open the generation that
-    seals. With `is_for_reading` the latter is let pass: what older generations sealed can then be read, and who opens
-    it so must write nothing.
+    seals, or when one that this machine saw before is hidden or another. With `is_for_reading` RP008 is let pass: what
+    older generations sealed can then be read, and who opens it so must write nothing.
     """
     opened = open_keys(store, passphrase)
     if not is_for_reading:
         opened.require_whole()
+        require_known_keys(opened, places.state_of(opened.description.id))
     return Repository(store, opened.description, opened.keyring, clock, places)
 
 

@@ -26,7 +26,7 @@ def require_known_keys(opened: OpenedKeys, state: Path | None) -> None:
     path = state / _FILE
     before: dict[str, str] = {}
     with contextlib.suppress(OSError, ValueError, TypeError):
-        before = {str(number): str(digest) for number, digest in dict(json.loads(path.read_text())).items()}
+        before = {str(int(number)): str(digest) for number, digest in dict(json.loads(path.read_text())).items()}
     require_remembered(opened, before)
     now = remembered(opened)
     if now != before:
