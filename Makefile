@@ -4,7 +4,7 @@ BIN := .venv/bin
 export PYTHON  # another Python than python3: make PYTHON=/path/to/python3.11 …
 
 .NOTPARALLEL:
-.PHONY: bench campaign-demo campaign-interleavings demo test lint format setup system-packages lock docs clean runtime dev system-packages-once
+.PHONY: bench campaign-demo campaign-interleavings campaign-kills demo test lint format setup system-packages lock docs clean runtime dev system-packages-once
 
 demo: runtime ## the whole promise once: change, back up, destroy, recover (ARGS="--keep")
 	$(BIN)/python -m vivr_demo $(ARGS)
@@ -51,3 +51,6 @@ campaign-demo: dev ## the demo, killed five times at random moments before it ma
 
 campaign-interleavings: dev ## writers, collectors and expirers in SAFEPOINT_INTERLEAVINGS orders (default 200000), and with each protective step left out
 	SAFEPOINT_INTERLEAVINGS=$${SAFEPOINT_INTERLEAVINGS:-200000} $(BIN)/python -m pytest -s tests/pure/test_commit_model.py
+
+campaign-kills: dev ## every verb of `repository`, killed and cut off the power at every one of its calls to the store
+	SAFEPOINT_KILLS=all $(BIN)/python -m pytest tests/contract/test_care_kill_sweeps.py

@@ -22,7 +22,7 @@ from safepoint.repository.maps.nodes import NodeReader, NodeWriter
 from safepoint.repository.maps.shape import CHUNK_BYTES, CHUNK_GROUPS, CHUNK_PAGES, GROUP_BYTES, GROUP_PAGES, PAGE_BYTES
 from safepoint.repository.sealing.seal import OVERHEAD, compress
 
-SIMULATED_CHUNKS = 16
+SIMULATED_CHUNKS = 64
 
 _PACK_ROW = 41
 _INDEX_ROW = 45
@@ -61,7 +61,7 @@ def simulated_days(*, database_bytes: int, fraction: float, days: int, seed: int
     blobs = _blobs(chance)
     nodes = _Nodes()
     writer = NodeWriter(nodes.put)
-    chunks = [_first_backup(writer, blobs) for _ in range(SIMULATED_CHUNKS)]
+    chunks = [_first_backup(writer, blobs, chance) for _ in range(SIMULATED_CHUNKS)]
     count = database_bytes // CHUNK_BYTES
     found: list[MapDay] = []
     for _ in range(days):
@@ -74,10 +74,10 @@ def simulated_days(*, database_bytes: int, fraction: float, days: int, seed: int
     return found
 
 
-def _first_backup(writer: NodeWriter, blobs: Iterator[BlobRef]) -> Chunk:
+def _first_backup(writer: NodeWriter, blobs: Iterator[BlobRef], chance: random.Random) -> Chunk:
     rows: list[Row] = [(group * GROUP_PAGES, GROUP_PAGES, next(blobs), 0) for group in range(CHUNK_GROUPS)]
     update = ChunkUpdate(parent=None)
-    update.add(rows, np.arange(CHUNK_PAGES, dtype=np.int64), _fingerprints(CHUNK_PAGES, 0))
+    update.add(rows, np.arange(CHUNK_PAGES, dtype=np.int64), _fingerprints(CHUNK_PAGES, chance.getrandbits(32)))
     return update.write(writer, CHUNK_BYTES)
 
 

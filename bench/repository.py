@@ -342,7 +342,7 @@ def _reads_result(bench: Workbench, *, cold: bool, target: int) -> Result:
         note=(
             f"one thread; with two at once the slower one reads {both:,.0f}/s. "
             + (
-                "Cold is safepoint's own cache: pages over the whole shop, so hardly one frame is met twice; the packs "
+                "Cold is safepoint's own cache: pages over the whole shop, so hardly one blob is met twice; the packs "
                 "are in the page cache"
                 if cold
                 else "500 pages, read before the clock runs"

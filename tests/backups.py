@@ -152,7 +152,7 @@ def pieces_of(repository: Repository, cluster: Cluster) -> tuple[WalPiece, ...]:
 
 def newest_mark(repository: Repository, identifier: str) -> Mark | None:
     """The newest mark held of a cluster."""
-    marks = [repository.read_mark(identifier, piece) for piece in repository.wal_pieces(identifier)]
+    marks = [repository.read_mark(piece) for piece in repository.wal_pieces(identifier)]
     return max((mark for mark in marks if mark is not None), key=lambda mark: mark.clock, default=None)
 
 

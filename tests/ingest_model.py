@@ -12,7 +12,6 @@ import pytest
 from repository_samples import CLUSTER, DATABASE, read_files, sample_manifest, take_files, with_files
 from safepoint.model.backup import BackupManifest
 from safepoint.repository import Ingest, Repository
-from safepoint.repository.maps import ingest as ingesting
 from safepoint.repository.maps.shape import GROUP_BYTES, PAGE_BYTES
 
 LARGE = random.Random(3).randbytes(4 * GROUP_BYTES)
@@ -46,13 +45,13 @@ def use_small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
         "CHUNK_GROUPS": groups,
         "CHUNK_PAGES": groups * GROUP_BYTES // PAGE_BYTES,
         "CHUNK_BYTES": SMALL_CHUNK,
+        "BATCH_BYTES": GROUP_BYTES,
     }
     for name, module in list(sys.modules.items()):
         if name.startswith("safepoint.repository.maps"):
             for number, value in numbers.items():
                 if hasattr(module, number):
                     monkeypatch.setattr(module, number, value)
-    monkeypatch.setattr(ingesting, "BATCH_BYTES", GROUP_BYTES)
 
 
 def pages_of(content: bytes) -> list[bytes]:

@@ -158,13 +158,13 @@ def assert_proven(repository: Repository) -> None:
         sizes = {entry.path: entry.size for entry in _only_files(files.entries())}
         assert {path: len(content) for path, content in read_files(repository, manifest).items()} == sizes
         assert (manifest.file_count, manifest.raw_bytes) == (len(sizes), sum(sizes.values()))
-        for pack in References(files.nodes).packs_of(manifest.root):
+        for pack in {ref.pack for ref, _ in References(files.nodes).of(manifest.root)}:
             check_pack(repository.store, repository.keyring, pack)
     for name in current_indexes(repository.store, repository.keyring):
         read_index(repository.store, repository.keyring, name)
     for piece in repository.wal_pieces(CLUSTER):
-        repository.read_mark(CLUSTER, piece)
-        assert len(repository.read_wal(CLUSTER, piece)) == piece.end - piece.start
+        repository.read_mark(piece)
+        assert len(repository.read_wal(piece)) == piece.end - piece.start
     for timeline in range(2, 4):
         repository.read_history(CLUSTER, TimelineId(timeline))
     repository.records("drill")

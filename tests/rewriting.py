@@ -9,7 +9,8 @@ from functools import partial
 from repository_samples import CLUSTER, NOON, back_up, make_repository, read_files
 from safepoint.model.backup import BackupManifest
 from safepoint.repository import Repository
-from safepoint.repository.care.collect import Collected, collect
+from safepoint.repository.care.collection import collect
+from safepoint.repository.care.collection_values import Collected
 from safepoint.repository.packs.index_upkeep import drop_packs
 from safepoint.stores.faults import Fault, FaultyStore, Killed
 from safepoint.stores.memory import MemoryStore

@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from zstandard import ZstdDecompressor
 
-PAGE, FRAME, CHUNK = 8192, 65536, 1 << 28
+PAGE, CHUNK = 8192, 1 << 28
 KINDS = {"pack": 1, "manifest": 3, "wal": 4, "history": 5, "index": 7, "end": 9}
 PAGE_MAP, LISTING, REMOVED = 1, 5, 2**32 - 1  # types of whole nodes (changes have the next), length of a removed value
 DAMAGE = (ValueError, InvalidTag, OSError, LookupError, TypeError, AttributeError, struct.error)
@@ -56,13 +56,18 @@ def backups(folder: Path, key: str | None) -> dict[str, dict[str, Any]]:
     for end in sorted(folder.glob("leases/[!.]*/end")):
         with suppress(*DAMAGE):
             facts, _ = repository.open(end, "end")
-            if (facts["end"], facts["repository"]) == ("committed", own) and not end.with_name("expired").exists():
+            if (facts["end"], facts["repository"]) == ("committed", own) and not is_expired(end, facts["manifest"]):
                 path = folder / facts["manifest"]
                 _require(blake3(path.read_bytes()).hexdigest() == facts["digest"], f"{path} was exchanged")
                 manifest = json.loads(repository.open(path, "manifest")[1])
                 _require(manifest["format"] == 1, f"{path} has format {manifest['format']}")
                 found[manifest["id"]] = manifest
     return found
+
+
+def is_expired(end: Path, manifest: str) -> bool:
+    """Whether the lease of this end is, or that which the manifest's name ends with: then the name is spent."""
+    return any((end.parents[1] / name / "expired").exists() for name in (end.parent.name, manifest.rpartition("/")[2]))
 
 
 def restore(folder: Path, key: str | None, backup_id: str, into: Path) -> None:
@@ -110,12 +115,12 @@ class _Repository:
     def keyed(self, purpose: str, data: bytes) -> bytes:
         return blake3(data, key=_hkdf(self.masters[1], purpose.encode())).digest()
 
-    def unseal(self, piece: bytes, at: int, kind: str, salt: bytes, name: bytes, length: int, frame: int = 0) -> bytes:
+    def unseal(self, piece: bytes, at: int, kind: str, salt: bytes, name: bytes, length: int) -> bytes:
         """The raw bytes of a piece whose codec byte stands at this position of its object."""
         codec, sealed, nonce = piece[0], piece[1:], at.to_bytes(12, "big")
         master = _require(self.masters.get(int.from_bytes(salt[-2:], "big")), "sealed by a master that this key lacks")
         key = _hkdf(master, f"object {kind}".encode(), salt)
-        beside = struct.pack(">9sHH16s32sIQB", b"safepoint", 1, KINDS[kind], self.family, name, frame, length, codec)
+        beside = struct.pack(">9sHH16s32sQB", b"safepoint", 1, KINDS[kind], self.family, name, length, codec)
         payload = AESGCM(key).decrypt(nonce, sealed, beside) if self.is_encrypted else sealed[:-16]
         seal = sealed[-16:] if self.is_encrypted else blake3(nonce + beside + payload, key=key).digest(16)
         _require(seal == sealed[-16:], "a seal does not hold")
@@ -142,15 +147,11 @@ class _Repository:
         raise Unreadable(f"blob {reference.id.hex()} is nowhere")
 
     def _blob_at(self, place: Reference) -> bytes:
-        pack, raw = place.pack.hex(), b""
+        pack = place.pack.hex()
         with (self.folder / "packs" / pack[:2] / pack).open("rb") as file:
             file.seek(place.position)
-            frames = max(1, -(-place.raw_length // FRAME))
-            lengths = struct.unpack(f">{frames}I", file.read(4 * frames)) if frames > 1 else [place.length]
-            for frame, length in enumerate(lengths):
-                at, size = file.tell(), min(FRAME, place.raw_length - len(raw))
-                piece = _require(file.read(length), f"pack {pack} is cut")
-                raw += self.unseal(piece, at, "pack", place.pack, place.id, size, frame)
+            piece = _require(file.read(place.length), f"pack {pack} is cut")
+        raw = self.unseal(piece, place.position, "pack", place.pack, place.id, place.raw_length)
         _require(self.keyed("blob id", raw) == place.id, f"blob {place.id.hex()} has another digest")
         return raw
 

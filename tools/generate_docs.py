@@ -42,6 +42,7 @@ _MEANING = {
     ExitCode.OK: "done",
     ExitCode.USAGE: "wrong usage",
     ExitCode.ATTENTION: "looked, and not everything is good",
+    ExitCode.UNWRITTEN: "done, but what stdout should have said is lost, for it cannot be written (its disk is full)",
     ExitCode.INTERRUPTED: "interrupted by Ctrl-C or SIGTERM",
 }
 

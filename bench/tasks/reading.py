@@ -45,7 +45,7 @@ def restore(arguments: Mapping[str, Any], watch: Stopwatch) -> Mapping[str, Any]
 
 
 def random_reads(arguments: Mapping[str, Any], watch: Stopwatch) -> Mapping[str, Any]:
-    """Pages at random, each thread with files of its own: `cold` opens each page's frame, else few pages, warm."""
+    """Pages at random, each thread with files of its own: `cold` opens each page's blob, else few pages, warm."""
     repository = opened(Path(arguments["repository"]))
     manifest = oldest(repository)
     rates: list[float] = []

@@ -6,7 +6,7 @@ family decides the exit code. The core raises; the shells print. `docs/ERRORS.md
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 
@@ -24,6 +24,7 @@ class ExitCode(IntEnum):
     UNREACHABLE = 12
     DAMAGED = 13
     BUG = 70
+    UNWRITTEN = 74
     INTERRUPTED = 130
 
 
@@ -55,7 +56,11 @@ def run(text: str) -> Hint:
 
 
 class SafepointError(Exception):
-    """One fact with both values, whether anything was changed, and hints; `spec` gives its code and exit code."""
+    """One fact with both values, whether anything was changed, and hints; `spec` gives its code and exit code.
+
+    `place` are the options by which a command names the repository that this is about, when it is not the one that the
+    command is for: the other end of a copy.
+    """
 
     def __init__(self, spec: Spec, message: str, *, changed: str = NOTHING_CHANGED, hints: Sequence[Hint] = ()) -> None:
         super().__init__(message)
@@ -63,6 +68,7 @@ class SafepointError(Exception):
         self.message = message
         self.changed = changed
         self.hints = tuple(hints)
+        self.place: Mapping[str, str] = {}
 
     def __str__(self) -> str:
         return f"{self.spec.code}: {self.message}"
@@ -107,11 +113,12 @@ _EXIT_OF: dict[Family, ExitCode] = {
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """A registered kind of error. `title` is its one line in docs/ERRORS.md."""
+    """A registered kind of error: `title` is its line in docs/ERRORS.md, `hints` help where none nearer are known."""
 
     code: str
     family: Family
     title: str
+    hints: tuple[Hint, ...] = ()
 
     @property
     def exit_code(self) -> ExitCode:
@@ -125,7 +132,7 @@ class Spec:
 
     def error(self, message: str, *, changed: str = NOTHING_CHANGED, hints: Sequence[Hint] = ()) -> SafepointError:
         """The exception to raise: `raise errors.RC003.error("found …, expected …", hints=[ask(…), run(…)])`."""
-        return _CLASS_OF[self.family](self, message, changed=changed, hints=hints)
+        return _CLASS_OF[self.family](self, message, changed=changed, hints=hints or self.hints)
 
 
 def _refused(code: str, title: str) -> Spec:
@@ -140,8 +147,8 @@ def _unreachable(code: str, title: str) -> Spec:
     return Spec(code, Family.UNREACHABLE, title)
 
 
-def _damaged(code: str, title: str) -> Spec:
-    return Spec(code, Family.DAMAGED, title)
+def _damaged(code: str, title: str, *hints: Hint) -> Spec:
+    return Spec(code, Family.DAMAGED, title, hints)
 
 
 # Steps: plans, journals, gates.
@@ -183,19 +190,30 @@ ST006 = Spec("ST006", Family.BUG, "a store was used on both sides of a fork")
 ST007 = _misconfigured("ST007", "the store cannot do what the repository needs")
 
 # Repository.
+_MEND = (
+    ask("does anything but safepoint write to this store, or delete from it?"),
+    run("see which backups it concerns: `safepoint repository check`"),
+    run("mend it, from a copy where there is one: `safepoint repository repair --from NAME|URL`"),
+)
+_LOOK = (
+    ask("is the source of randomness sound here, and does nothing but safepoint write to this store?"),
+    run("see what is stored under this name: `safepoint repository check`; then run the command again"),
+)
 RP001 = _misconfigured("RP001", "there is no repository at this place")
 RP002 = _refused("RP002", "a repository exists already")
 RP003 = _misconfigured("RP003", "the key does not open the repository")
-RP004 = _damaged("RP004", "an object is missing")
-RP005 = _damaged("RP005", "an object's seal does not hold")
+RP004 = _damaged("RP004", "an object is missing", *_MEND)
+RP005 = _damaged("RP005", "an object's seal does not hold", *_MEND)
 RP006 = _refused("RP006", "the repository's format is not known to this version")
-RP007 = _damaged("RP007", "the same name was stored with other bytes")
+RP007 = _damaged("RP007", "the same name was stored with other bytes", *_LOOK)
 RP008 = _misconfigured("RP008", "the key does not open this generation")
 RP009 = _refused("RP009", "the keys cannot be changed like this")
 RP010 = _refused("RP010", "the repository takes one writer at a time")
 RP011 = _refused("RP011", "it is unknown which packs are referenced")
 RP012 = _refused("RP012", "the lease may be a living writer's")
 RP013 = _refused("RP013", "the lease of this work was revoked")
+RP014 = _refused("RP014", "a passphrase is too easy to guess")
+RP015 = _misconfigured("RP015", "no such finding of the journal")
 
 # Backup.
 BK001 = _refused("BK001", "the backup was voided")

@@ -20,6 +20,8 @@ def project(major: int) -> Generator[Project]:
         back_up(project)
         verify(project)
         stream_once(project)
+        for verb in ("check", "verify"):
+            project.shell.safepoint("repository", verb)
         yield project
 
 

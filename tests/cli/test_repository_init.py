@@ -98,7 +98,7 @@ key = "none"
 @pytest.fixture
 def siblings(tmp_path: Path) -> Shell:
     """Several that are named, of which `main` and `open` are there."""
-    shell = shell_in(tmp_path, SAFEPOINT_KEY="a passphrase", DR_KEY="another")
+    shell = shell_in(tmp_path, SAFEPOINT_KEY="a passphrase", DR_KEY="another key")
     shell.write("safepoint.toml", SIBLINGS)
     create_repository(FolderStore(tmp_path / "main"), Secret("a passphrase"), cost=CHEAP)
     create_repository(FolderStore(tmp_path / "open"), None)
@@ -158,6 +158,6 @@ def test_what_cannot_be_a_sibling_is_refused(siblings: Shell, name: str, other: 
 
 def test_a_repository_that_is_there_does_not_become_a_sibling(siblings: Shell) -> None:
     """RP002: it would be another's data under another's keys."""
-    create_repository(FolderStore(siblings.folder / "dr"), Secret("another"), cost=CHEAP)
+    create_repository(FolderStore(siblings.folder / "dr"), Secret("another key"), cost=CHEAP)
 
     assert _init(siblings, "dr", "--sibling-of", "main", ends=10).error == "RP002"

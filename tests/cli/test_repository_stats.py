@@ -8,7 +8,7 @@ import pytest
 
 from kept import Kept, make_kept
 from repository_samples import CLUSTER, MARK, SEGMENT, sample_files, wal_bytes
-from safepoint.repository.care import wal_figures
+from safepoint.repository.care import stored_sizes, wal_figures
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_many_objects_of_wal_are_estimated_and_that_is_said(kept: Kept, monkeypa
             CLUSTER, SEGMENT.timeline, SEGMENT.start + start * 8192, wal_bytes(size=8192), history=b"", mark=None
         )
     sizes = [kept.store().size(name) for name in kept.objects("tmp/wal/")]
-    monkeypatch.setattr(wal_figures, "SAMPLE", 2)
+    monkeypatch.setattr(stored_sizes, "SAMPLE", 2)
 
     (found,) = wal_figures.wal_figures(kept.store())
 

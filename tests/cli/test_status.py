@@ -25,6 +25,7 @@ def test_without_server(project: Project) -> None:
     said = shell.safepoint("status", "--json", ends=3)
     assert states(said) == {
         "server": "bad",
+        "repository": "good",
         "backup": "good",
         "proof": "good",
         "wal": "good",
@@ -33,12 +34,18 @@ def test_without_server(project: Project) -> None:
 
 
 def test_without_repository(project: Project) -> None:
-    """A repository that cannot be opened makes backups unknown, with the reason."""
+    """A repository that is not there is bad, and makes backups unknown."""
     text = (project.shell.folder / "safepoint.toml").read_text()
     path = project.shell.write("elsewhere.toml", text.replace("/repository", "/nowhere"))
     said = project.shell.safepoint("status", "--config", str(path), "--json", ends=3)
     path.unlink()
-    assert states(said) == {"server": "good", "backup": "unknown", "receiver": "bad", "migrations": "good"}
+    assert states(said) == {
+        "server": "good",
+        "repository": "bad",
+        "backup": "unknown",
+        "receiver": "bad",
+        "migrations": "good",
+    }
 
 
 def test_damaged_manifest(own: Project) -> None:
@@ -48,7 +55,13 @@ def test_damaged_manifest(own: Project) -> None:
     manifest.chmod(0o600)
     manifest.write_bytes(manifest.read_bytes()[:-1] + b"x")
     said = own.shell.safepoint("status", "--json", ends=3)
-    assert states(said) == {"server": "good", "backup": "bad", "proof": "bad", "migrations": "good"}
+    assert states(said) == {
+        "server": "good",
+        "repository": "unknown",
+        "backup": "bad",
+        "proof": "bad",
+        "migrations": "good",
+    }
     assert own.shell.safepoint("backups", "--json", ends=3).json["unreadable"] == [
         str(manifest.relative_to(own.repository))
     ]
@@ -78,8 +91,20 @@ key = "none"
 """,
     )
     said = shell.safepoint("status", "--json", ends=3)
-    assert states(said) == {"server": "good", "backup": "good", "proof": "good", "receiver": "bad", "wal": "good"}
-    assert states(said, "staging") == {"server": "unknown", "backup": "bad", "migrations": "unknown"}
+    assert states(said) == {
+        "server": "good",
+        "repository": "good",
+        "backup": "good",
+        "proof": "good",
+        "receiver": "bad",
+        "wal": "good",
+    }
+    assert states(said, "staging") == {
+        "server": "unknown",
+        "repository": "good",
+        "backup": "bad",
+        "migrations": "unknown",
+    }
     assert states(said, "cloud") == {"server": "unknown", "backup": "unknown"}
     assert "staging" in shell.safepoint("status", ends=3).out
     with shell.begun("wal", "stream", "shop", "--ship-every", "0.2") as receiver:
@@ -94,6 +119,7 @@ def test_stored_is_not_proven(own: Project) -> None:
     said = own.shell.safepoint("status", "--json", ends=3)
     assert states(said) == {
         "server": "good",
+        "repository": "unknown",
         "backup": "good",
         "proof": "unknown",
         "receiver": "bad",

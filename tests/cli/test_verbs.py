@@ -68,10 +68,11 @@ def test_status_is_good_only_when_everything_is_proven(project: Project) -> None
         said = project.shell.safepoint("status")
         found = project.shell.safepoint("status", "shop", "--json").json["databases"]["shop"]
         interrupted(receiver)
-    lines = [line.split()[0] for line in said.out.splitlines()[1:7]]
-    assert lines == ["good"] * 6
+    lines = [line.split()[0] for line in said.out.splitlines()[1:8]]
+    assert lines == ["good"] * 7
     assert said.err == ""
-    assert [finding["check"] for finding in found] == ["server", "backup", "proof", "receiver", "wal", "migrations"]
+    checks = ["server", "repository", "backup", "proof", "receiver", "wal", "migrations"]
+    assert [finding["check"] for finding in found] == checks
 
 
 def test_backup_and_backups(own: Project) -> None:
@@ -187,7 +188,7 @@ def test_restore_passes_over_what_was_found_damaged(own: Project) -> None:
     place = ["--to", "latest", "--into", str(own.root / "copy"), "--dry-run", "--json"]
 
     plan = own.shell.safepoint("restore", *place).json
-    assert ["passed over", f"{new}: its last verification found damage"] in plan["facts"]
+    assert ["passed over", f"{new}: its last verification, or check, found damage"] in plan["facts"]
     assert dict(plan["facts"])["backup"].startswith(old)
     insisted = own.shell.safepoint("restore", *place, "--backup", new).json
     assert dict(insisted["facts"])["backup"].startswith(new)

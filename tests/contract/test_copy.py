@@ -39,8 +39,8 @@ from safepoint.repository.care.progress import Progress
 from safepoint.repository.care.rewrite import plan_repack, repack, reseal
 from safepoint.repository.commit.leases import list_packs, open_leases, revoke
 from safepoint.repository.commit.tombstones import put_set
+from safepoint.repository.names import pack_name
 from safepoint.repository.opening import open_keys, open_repository
-from safepoint.repository.packs.pack import pack_name
 from safepoint.repository.sealing.key_changes import rotate
 from safepoint.stores.faults import Killed
 from safepoint.stores.memory import MemoryStore
@@ -81,8 +81,8 @@ def must_be_whole(target: Repository, history: History) -> None:
     must_hold(target, history)
     collect_garbage(opened_again(target), force=True)
     must_hold(target, history)
-    assert [len(target.read_wal(CLUSTER, piece)) for piece in target.wal_pieces(CLUSTER)] == [MEBIBYTE, 8192]
-    assert target.read_mark(CLUSTER, target.wal_pieces(CLUSTER)[0]) == MARK
+    assert [len(target.read_wal(piece)) for piece in target.wal_pieces(CLUSTER)] == [MEBIBYTE, 8192]
+    assert target.read_mark(target.wal_pieces(CLUSTER)[0]) == MARK
     assert target.read_history(CLUSTER, TimelineId(2)) == HISTORY
     assert [record["seconds"] for record in target.records("drill")] == [1.5]
 
@@ -270,7 +270,7 @@ def test_a_range_gives_way_to_its_segment(source: Repository, kind: str) -> None
     copy(source, target)
     (partial,) = (piece for piece in source.wal_pieces(CLUSTER) if piece.is_partial)
     source.put_wal_segment(CLUSTER, SEGMENT.next, wal_bytes(8), history=b"", mark=None)
-    source.delete_wal_range(CLUSTER, partial)
+    source.delete_wal_range(partial)
 
     copy(source, target)
 

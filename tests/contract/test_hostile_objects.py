@@ -165,8 +165,8 @@ def test_wal_without_a_usable_mark_or_length_is_damage(filled: Repository, facts
     piece = next(piece for piece in filled.wal_pieces(CLUSTER) if not piece.is_partial)
     _replace(filled.store, piece.name, _sealed(filled.keyring, Kind.WAL, piece.name, json.dumps(facts).encode(), b"x"))
 
-    _assert_damaged(piece.name, lambda: filled.read_mark(CLUSTER, piece))
-    _assert_damaged(piece.name, lambda: filled.read_wal(CLUSTER, piece))
+    _assert_damaged(piece.name, lambda: filled.read_mark(piece))
+    _assert_damaged(piece.name, lambda: filled.read_wal(piece))
 
 
 @pytest.mark.parametrize("size", ["0", "3", "9999"])

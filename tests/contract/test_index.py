@@ -42,7 +42,7 @@ def pack_of(blobs: int, seed: int) -> PackContents:
 
 def put_raw(store: Store, body: bytes, facts: dict[str, object]) -> str:
     """An index object that says whatever one likes, sealed as it should be."""
-    name = index.INDEX_PREFIX + secrets.token_hex(16)
+    name = index.INDEXES_PREFIX + secrets.token_hex(16)
     assert store.put_if_absent(name, objects.seal_object(KEYRING, Kind.INDEX, name, body, facts))  # type: ignore[arg-type]
     return name
 
@@ -120,7 +120,7 @@ def test_a_cycle_hides_nothing() -> None:
     """Indexes that supersede each other, or themselves, and what only they supersede stay current."""
     store = MemoryStore()
     victim = put_index(store, KEYRING, CLUSTER, [])
-    names = [index.INDEX_PREFIX + secrets.token_hex(16) for _ in range(3)]
+    names = [index.INDEXES_PREFIX + secrets.token_hex(16) for _ in range(3)]
     for name, target in zip(names, [names[1], names[0], names[2]], strict=True):
         facts = facts_for(supersedes=[target, *([victim] if name == names[0] else [])])
         assert store.put_if_absent(name, objects.seal_object(KEYRING, Kind.INDEX, name, b"", facts))  # type: ignore[arg-type]
@@ -154,7 +154,7 @@ def test_one_flipped_bit_is_found(at: int) -> None:
 
 def test_a_missing_index_is_rp004() -> None:
     """Also for the facts alone."""
-    name = index.INDEX_PREFIX + "0" * 32
+    name = index.INDEXES_PREFIX + "0" * 32
     for read in (read_index, read_index_facts):
         with pytest.raises(errors.Damaged) as caught:
             read(MemoryStore(), KEYRING, name)

@@ -40,7 +40,7 @@ from safepoint.model.backup import BackupManifest
 from safepoint.repository import Ingest, Repository
 from safepoint.repository.commit.leases import list_packs
 from safepoint.repository.maps import page_map
-from safepoint.repository.maps.ingest import BATCH_BYTES
+from safepoint.repository.maps.intake import BATCH_BYTES
 from safepoint.repository.maps.page_map import PageMap
 from safepoint.repository.maps.references import References
 from safepoint.repository.maps.shape import (
@@ -51,7 +51,8 @@ from safepoint.repository.maps.shape import (
     MOST_GROUP_BLOBS,
     PAGE_BYTES,
 )
-from safepoint.repository.packs.pack import BlobKind, pack_name
+from safepoint.repository.names import pack_name
+from safepoint.repository.packs.pack import BlobKind
 from safepoint.stores import MemoryStore
 
 

@@ -27,7 +27,7 @@ from repository_samples import (
     take_files,
 )
 from safepoint.repository import Ingest, Repository
-from safepoint.repository.maps.ingest import BATCH_BYTES
+from safepoint.repository.maps.intake import BATCH_BYTES
 from safepoint.repository.maps.shape import PAGE_BYTES
 from safepoint.stores import FolderStore, MemoryStore
 

@@ -18,7 +18,7 @@ from repository_samples import (
     with_files,
 )
 from safepoint.buffers import Buffers
-from safepoint.repository.maps.ingest import BATCH_BYTES
+from safepoint.repository.maps.intake import BATCH_BYTES
 from safepoint.repository.maps.shape import INLINE_BYTES, PAGE_BYTES
 from safepoint.stores import MemoryStore, Store
 

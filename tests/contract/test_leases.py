@@ -8,9 +8,10 @@ import pytest
 
 from safepoint import errors
 from safepoint.repository.commit.backups import existing_backups, expire, names_ever_committed
-from safepoint.repository.commit.lease_objects import Outcome, end_name, expired_name
-from safepoint.repository.commit.leases import HeldLease, begin_lease, open_leases, pack_object_name, revoke
-from safepoint.repository.commit.tombstones import close_set, packs_name, put_set
+from safepoint.repository.commit.lease_objects import Outcome
+from safepoint.repository.commit.leases import HeldLease, begin_lease, open_leases, revoke
+from safepoint.repository.commit.tombstones import close_set, new_set_id, put_set
+from safepoint.repository.names import end_name, expired_name, pack_name, packs_name
 from safepoint.repository.sealing.seal import Keyring
 from safepoint.stores import Capabilities, MemoryStore, Store
 from safepoint.stores.faults import Fault, FaultyStore
@@ -93,7 +94,7 @@ def test_packs_of_open_sets_are_not_usable(store: Store) -> None:
     """What is there is usable unless it is condemned; what is not there never is."""
     good, condemned = bytes([1]) * 32, bytes([2]) * 32
     for pack in (good, condemned):
-        store.put_if_absent(pack_object_name(pack), b"pack")
+        store.put_if_absent(pack_name(pack), b"pack")
     store.put_if_absent("packs/ab/stranger", b"")
     set_id = put_set(store, _KEYRING, [condemned])
 
@@ -108,12 +109,13 @@ def test_packs_of_open_sets_are_not_usable(store: Store) -> None:
 def test_a_damaged_tombstone_makes_every_pack_unusable() -> None:
     """Which packs it names is unknown; the lease says which object is to blame."""
     store = MemoryStore()
-    store.put_if_absent(pack_object_name(bytes(32)), b"pack")
-    store.put_if_absent(packs_name("ab"), b"damaged")
+    store.put_if_absent(pack_name(bytes(32)), b"pack")
+    name = packs_name(new_set_id(_KEYRING))
+    store.put_if_absent(name, b"damaged")
 
     lease = _begin(store)
 
-    assert (lease.is_usable(bytes(32)), lease.unreadable) == (False, ("tombstones/ab/packs",))
+    assert (lease.is_usable(bytes(32)), lease.unreadable) == (False, (name,))
 
 
 def test_renewals_are_at_most_hourly(store: Store) -> None:

@@ -30,10 +30,9 @@ from safepoint.model.backup import BackupManifest
 from safepoint.model.secret import Secret
 from safepoint.repository import BackupFiles, Entry, EntryKind, Places, Repository, open_repository
 from safepoint.repository.maps import assembly
-from safepoint.repository.maps.files import FrameCache, OpenFile
+from safepoint.repository.maps.files import OpenFile, PageCache
 from safepoint.repository.maps.shape import GROUP_BYTES, PAGE_BYTES
 from safepoint.repository.packs import reader, windows
-from safepoint.repository.packs.frames import FRAME_BYTES
 from safepoint.repository.packs.windows import Windows
 from safepoint.stores import FolderStore, MemoryStore, Store
 
@@ -218,23 +217,25 @@ def _peak_of_reading(files: BackupFiles, entries: list[Entry]) -> int:
         tracemalloc.stop()
 
 
-def test_frames_are_kept_up_to_a_bound(month: Month) -> None:
+def test_pages_and_blobs_are_kept_up_to_a_bound(month: Month) -> None:
     """Those used last cost no request; older ones are fetched again."""
     files = month.repository.files(month.backups[0])
-    files.frames = FrameCache(month.repository.blobs, most=4)
+    files.cache = PageCache(month.repository.blobs, most_pages=2, most_bytes=2 * GROUP_BYTES)
     file = OpenFile(files, files.entry("base/1"))
     file.read(0, 10)
 
-    def requests(*frames: int) -> int:
+    def requests(*places: int) -> int:
         month.calls.clear()
-        for frame in frames:
-            assert len(file.read(frame * FRAME_BYTES + 10, 100)) == 100
+        for place in places:
+            assert len(file.read(place, 100)) == 100
         return month.calls["get_range"]
 
-    assert requests(0) == 0
-    assert requests(4, 8, 12) >= 3
-    assert requests(0, 4, 8, 12) == 0
-    assert requests(16) >= 1
-    assert requests(4, 8, 12, 16) == 0
-    assert requests(0) >= 1
-    assert len(files.frames._frames) == 4
+    one, two, three = 0, GROUP_BYTES, 2 * GROUP_BYTES
+    assert requests(one) == 0
+    assert requests(two) == 1
+    assert requests(one, two, one + PAGE_BYTES, two + PAGE_BYTES) == 0  # other pages of the same blobs
+    assert requests(three, three + PAGE_BYTES, three) == 1
+    assert requests(two) == 0
+    assert requests(one) == 1
+    assert requests(one, two) == 0
+    assert requests(three) == 1

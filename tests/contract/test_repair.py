@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import pytest
 
-from repository_samples import CHEAP, CLUSTER, MARK, MEBIBYTE, PASSPHRASE, TIMELINE, back_up, wal_bytes
+from repair_samples import (
+    Scene,
+    copy_of_scene,
+    damage,
+    data_packs,
+    end_names,
+    index_names,
+    make_scene,
+    manifests,
+    must_be_proven,
+    packs_of,
+)
+from repository_samples import CLUSTER, back_up
 from rewriting import (
-    History,
     OneProcess,
     collect_garbage,
-    copy_of,
     killed_everywhere,
     large_files,
     make_repository,
@@ -21,123 +30,37 @@ from rewriting import (
     write_history,
 )
 from safepoint import errors
-from safepoint.model.lsn import WalSegment
 from safepoint.model.secret import Secret
-from safepoint.repository import Repository, create_repository
-from safepoint.repository.care.check import check
-from safepoint.repository.care.copy import copy
+from safepoint.repository import Repository
 from safepoint.repository.care.repair import Repaired, RepairKind, plan_repair, repair
 from safepoint.repository.care.rewrite import OldPack, RewritePlan, reseal
-from safepoint.repository.commit.lease_objects import end_name, lease_named_by
-from safepoint.repository.commit.leases import list_packs, open_leases, revoke
-from safepoint.repository.maps.references import References
-from safepoint.repository.opening import open_keys
-from safepoint.repository.packs.index import EVERY_CLUSTER, current_indexes, read_index
-from safepoint.repository.packs.pack import BlobKind, pack_name
+from safepoint.repository.commit.leases import open_leases, revoke
+from safepoint.repository.packs.pack import BlobKind
 from safepoint.stores.faults import Killed
 from safepoint.stores.memory import MemoryStore
 from safepoint.stores.port import Store
 
-SEGMENT = WalSegment(TIMELINE, 40, MEBIBYTE)
-WAL = wal_bytes()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scene:
-    """A repository of two backups, a sibling and a stranger that hold copies of them."""
-
-    repository: Repository
-    sibling: Repository
-    stranger: Repository
-    history: History
-
-    @property
-    def store(self) -> MemoryStore:
-        store = self.repository.store
-        assert isinstance(store, MemoryStore)
-        return store
-
 
 @pytest.fixture(scope="module")
-def _made() -> Scene:
-    repository = make_repository(MemoryStore())
-    history = write_history(repository, 2, pages=34)
-    repository.put_wal_segment(CLUSTER, SEGMENT, WAL, history=b"", mark=MARK)
-    opened = open_keys(repository.store, PASSPHRASE)
-    sibling = create_repository(MemoryStore(), Secret("the sibling's own"), cost=CHEAP, sibling_of=opened)
-    stranger = make_repository(MemoryStore(), Secret("the stranger's own"))
-    copy(repository, sibling)
-    copy(repository, stranger)
-    return Scene(repository=repository, sibling=sibling, stranger=stranger, history=history)
+def made() -> Scene:
+    """To be copied."""
+    return make_scene()
 
 
 @pytest.fixture
-def scene(_made: Scene) -> Scene:
-    """Fresh stores with the same objects."""
-
-    def fresh(repository: Repository) -> Repository:
-        return opened_again(repository, copy_of(repository.store))
-
-    return Scene(
-        repository=fresh(_made.repository),
-        sibling=fresh(_made.sibling),
-        stranger=fresh(_made.stranger),
-        history=_made.history,
-    )
-
-
-def damage(store: MemoryStore, name: str, at: int | None = None) -> None:
-    """One bit of the object is another, or one of every 100 bytes behind its header."""
-    data = bytearray(store.get(name))
-    for position in range(60, len(data), 100) if at is None else [at]:
-        data[position] ^= 1
-    store.delete(name)
-    store.put_if_absent(name, bytes(data))
-
-
-def must_be_proven(repository: Repository, history: History) -> None:
-    """Backups and WAL read back, before and after a collection."""
-    must_hold(repository, history)
-    collect_garbage(opened_again(repository))
-    must_hold(repository, history)
-    (segment,) = repository.wal_pieces(CLUSTER)
-    assert repository.read_wal(CLUSTER, segment) == WAL
-
-
-def data_packs(repository: Repository) -> list[str]:
-    """The packs in which file content lies, as backups name them."""
-    return _packs(repository, BlobKind.DATA)
+def scene(made: Scene) -> Scene:
+    """A copy, for a test to damage."""
+    return copy_of_scene(made)
 
 
 def node_packs(repository: Repository) -> list[str]:
     """The packs in which listings and maps lie."""
-    return _packs(repository, BlobKind.NODE)
-
-
-def _packs(repository: Repository, wanted: BlobKind) -> list[str]:
-    references = References(repository.files(repository.backups()[0]).nodes)
-    found = (ref for manifest in repository.backups() for ref, kind in references.of(manifest.root) if kind is wanted)
-    return sorted({pack_name(ref.pack) for ref in found})
-
-
-def manifests(repository: Repository) -> list[str]:
-    """All manifests."""
-    return sorted(repository.store.list("backups/"))
+    return packs_of(repository, BlobKind.NODE)
 
 
 def wal_names(repository: Repository) -> list[str]:
     """All WAL."""
     return sorted(repository.store.list("wal/"))
-
-
-def index_names(repository: Repository) -> list[str]:
-    """All indexes."""
-    return sorted(repository.store.list("indexes/"))
-
-
-def end_names(repository: Repository) -> list[str]:
-    """The ends of the leases that committed backups."""
-    return [end_name(str(lease_named_by(name))) for name in manifests(repository)]
 
 
 Objects = Callable[[Repository], list[str]]
@@ -254,23 +177,6 @@ def test_a_stranger_has_no_nodes(scene: Scene) -> None:
     assert all(finding.affected for finding in done.unrepaired)
 
 
-def test_what_nobody_has_is_named_and_the_rest_is_repaired(scene: Scene) -> None:
-    """Without any copy: the manifest is named, the indexes are made anew."""
-    (name, *_) = manifests(scene.repository)
-    scene.store.delete(name)
-    for index in index_names(scene.repository):
-        scene.store.delete(index)
-
-    done = repair(scene.repository)
-
-    assert [finding.objects for finding in done.unrepaired] == [(name,)]
-    assert [action.kind for action in done.actions] == [RepairKind.INDEX]
-    store, keyring = scene.store, scene.repository.keyring
-    found = [read_index(store, keyring, at) for at in current_indexes(store, keyring)]
-    assert {index.cluster for index in found} == {EVERY_CLUSTER}
-    assert {pack.pack for index in found for pack in index.packs} == list_packs(scene.store)
-
-
 def test_good_blobs_of_a_damaged_pack_need_no_copy(scene: Scene) -> None:
     """What opens is moved; only what does not is named, and its pack is kept."""
     name = max(data_packs(scene.repository), key=scene.store.size)
@@ -309,82 +215,6 @@ def test_a_sound_repository_needs_no_repair(scene: Scene) -> None:
     assert plan_repair(scene.repository, copies=[scene.sibling, scene.stranger]).actions == ()
     assert repair(scene.repository, copies=[scene.sibling, scene.stranger]) == Repaired()
     assert sorted(scene.store.list("")) == before
-
-
-def lose(scene: Scene, *, is_manifest_gone: bool) -> str:
-    """The first backup's end, and its manifest if that is said, are gone without a word; the manifest's name."""
-    name, end = manifests(scene.repository)[0], end_names(scene.repository)[0]
-    scene.store.delete(end)
-    if is_manifest_gone:
-        scene.store.delete(name)
-    return name
-
-
-@pytest.mark.parametrize("is_manifest_gone", [False, True], ids=["end", "end and manifest"])
-def test_a_backup_that_only_the_journal_knows_comes_from_a_sibling(scene: Scene, is_manifest_gone: bool) -> None:
-    """No object here says that it exists: it is found by the journal's claim, and committed again."""
-    name = lose(scene, is_manifest_gone=is_manifest_gone)
-
-    done = repair(opened_again(scene.repository), copies=[scene.sibling])
-
-    assert [(action.kind, action.objects) for action in done.actions] == [(RepairKind.COMMIT_AGAIN, (name,))]
-    assert done.unrepaired == ()
-    must_be_proven(scene.repository, scene.history)
-
-
-def test_a_lost_end_needs_no_copy_when_the_journal_claims_the_manifest(scene: Scene) -> None:
-    """The manifest has the very digest that a signed entry gives: committed again under a new lease."""
-    name = lose(scene, is_manifest_gone=False)
-
-    done = repair(opened_again(scene.repository))
-
-    assert [(action.kind, action.objects) for action in done.actions] == [(RepairKind.COMMIT_AGAIN, (name,))]
-    assert check(opened_again(scene.repository)).is_whole
-    must_be_proven(scene.repository, scene.history)
-
-
-@pytest.mark.parametrize("is_manifest_gone", [False, True], ids=["damaged", "missing"])
-def test_a_claimed_backup_that_nobody_has_is_named(scene: Scene, is_manifest_gone: bool) -> None:
-    """Its end is gone and its manifest is gone or another: planned as hopeless, and left unrepaired."""
-    name = lose(scene, is_manifest_gone=is_manifest_gone)
-    if not is_manifest_gone:
-        damage(scene.store, name)
-    broken = opened_again(scene.repository)
-
-    plan, done = plan_repair(broken), repair(broken)
-
-    assert [finding.objects for finding in done.unrepaired] == [(name,)]
-    assert plan.hopeless == done.unrepaired
-    assert done.actions == ()
-
-
-def test_an_expired_backup_is_not_brought_back(scene: Scene) -> None:
-    """The journal says that it expired, and the sibling's copy changes nothing."""
-    scene.repository.expire_backup(scene.repository.backups()[0].id, reason="retention")
-
-    done = repair(opened_again(scene.repository), copies=[scene.sibling])
-
-    assert done == Repaired()
-
-
-def test_whatever_was_named_and_cannot_be_mended_is_named(scene: Scene) -> None:
-    """Also objects of which repair knows nothing."""
-    done = repair(scene.repository, damaged=["keys/"])
-
-    assert [finding.objects for finding in done.unrepaired] == [("keys/",)]
-
-
-def test_a_lost_pack_without_a_copy_is_planned_as_hopeless(scene: Scene) -> None:
-    """No index lists its blobs elsewhere and nobody was given to ask: the plan does not promise to refill it."""
-    (name, *_) = data_packs(scene.repository)
-    scene.store.delete(name)
-    broken = opened_again(scene.repository)
-
-    plan, done = plan_repair(broken), repair(broken)
-
-    assert [finding.objects for finding in plan.hopeless] == [(name,)]
-    assert done.unrepaired == plan.hopeless
-    assert plan.actions == done.actions == ()
 
 
 def reseal_all(repository: Repository) -> None:

@@ -10,9 +10,10 @@ from safepoint import errors
 from safepoint.model.backup import BlobRef
 from safepoint.repository import Repository
 from safepoint.repository.care.rewrite import plan_repack, repack
-from safepoint.repository.commit.lease_objects import End, Outcome, begin_name, end_name, seal_end
+from safepoint.repository.commit.lease_objects import End, Outcome, seal_end
 from safepoint.repository.commit.leases import list_packs
-from safepoint.repository.commit.tombstones import decide
+from safepoint.repository.commit.tombstones import decide, new_set_id
+from safepoint.repository.names import begin_name, end_name
 from safepoint.repository.packs import index as indexes
 from safepoint.repository.packs.index import put_index, read_index, read_index_facts
 from safepoint.repository.packs.index_upkeep import drop_packs
@@ -165,7 +166,7 @@ def test_upkeep_keeps_the_link_of_a_chain_until_a_later_index_says_it_all(store:
     """A pack that is gone stays listed as long as nothing else leads from what it replaced to where that lies now."""
     put_index(store, KEYRING, CLUSTER, [pack_of(NEW, X)], replaces=[OLD])
     put_index(store, KEYRING, CLUSTER, [pack_of(NEWER, X)], replaces=[NEW])
-    decide(store, KEYRING, "0" * 32, {NEW})
+    decide(store, KEYRING, new_set_id(KEYRING), {NEW})
 
     drop_packs(store, KEYRING, {NEW})
 

@@ -23,9 +23,8 @@ from repository_samples import (
 )
 from safepoint import errors
 from safepoint.repository import Repository
-from safepoint.repository.commit.backups import BACKUPS_PREFIX
 from safepoint.repository.commit.leases import list_packs, open_leases
-from safepoint.repository.packs.pack import pack_name
+from safepoint.repository.names import BACKUPS_PREFIX, pack_name
 from safepoint.stores import Store
 
 

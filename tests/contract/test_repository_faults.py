@@ -26,7 +26,7 @@ from repository_samples import (
 )
 from safepoint import errors
 from safepoint.repository import Repository, open_repository
-from safepoint.repository.sealing.keys import DESCRIPTION_NAME
+from safepoint.repository.names import DESCRIPTION_NAME
 from safepoint.stores import FolderStore, MemoryStore, Store
 from safepoint.stores.faults import Fault, FaultyStore, Killed
 
@@ -131,7 +131,7 @@ def test_wal_that_was_acknowledged_survives_a_power_cut(fault: Fault, call: int)
         repository.put_wal_segment(CLUSTER, SEGMENT, wal_bytes(), history=b"", mark=MARK)
 
     (piece,) = repository.wal_pieces(CLUSTER)
-    assert repository.read_wal(CLUSTER, piece) == wal_bytes()
+    assert repository.read_wal(piece) == wal_bytes()
 
 
 def test_a_backup_that_fills_the_disk_does_not_exist(tmp_path: Path) -> None:

@@ -40,10 +40,10 @@ def test_wal_comes_back_with_its_marks(repository: Repository) -> None:
 
     assert (segment.start, segment.end, segment.is_partial) == (SEGMENT.start, SEGMENT.end, False)
     assert (piece.start, piece.end, piece.is_partial) == (SEGMENT.end, SEGMENT.end + 8192, True)
-    assert repository.read_wal(CLUSTER, segment) == data
-    assert repository.read_wal(CLUSTER, piece) == ranged
-    assert repository.read_mark(CLUSTER, segment) == MARK
-    assert repository.read_mark(CLUSTER, piece) is None
+    assert repository.read_wal(segment) == data
+    assert repository.read_wal(piece) == ranged
+    assert repository.read_mark(segment) == MARK
+    assert repository.read_mark(piece) is None
 
 
 def test_pieces_are_listed_by_one_listing_each(store: Store, passphrase: Secret | None) -> None:
@@ -62,13 +62,13 @@ def test_a_listed_range_that_its_segment_replaced_meanwhile_still_reads(reposito
     data, position = wal_bytes(1), SEGMENT.start + 8192
     repository.put_wal_range(CLUSTER, TIMELINE, position, data[8192:16384], history=b"", mark=None)
     (listed,) = repository.wal_pieces(CLUSTER)
-    repository.delete_wal_range(CLUSTER, listed)
+    repository.delete_wal_range(listed)
     with pytest.raises(errors.Damaged, match="RP004"):
-        repository.read_wal(CLUSTER, listed)
+        repository.read_wal(listed)
     repository.put_wal_segment(CLUSTER, SEGMENT, data, history=b"", mark=MARK)
 
-    assert repository.read_wal(CLUSTER, listed) == data[8192:16384]
-    assert repository.read_mark(CLUSTER, listed) == MARK
+    assert repository.read_wal(listed) == data[8192:16384]
+    assert repository.read_mark(listed) == MARK
 
 
 def test_the_same_segment_again_is_success_and_other_bytes_are_not(repository: Repository) -> None:
@@ -79,7 +79,7 @@ def test_the_same_segment_again_is_success_and_other_bytes_are_not(repository: R
     with pytest.raises(errors.Damaged, match="RP007"):
         repository.put_wal_segment(CLUSTER, SEGMENT, wal_bytes(2), history=b"", mark=None)
     (piece,) = repository.wal_pieces(CLUSTER)
-    assert repository.read_wal(CLUSTER, piece) == wal_bytes(1)
+    assert repository.read_wal(piece) == wal_bytes(1)
 
 
 def test_the_same_range_again_is_success_and_other_bytes_are_not(repository: Repository) -> None:
@@ -109,10 +109,10 @@ def test_ranges_are_deleted_and_segments_are_not(repository: Repository) -> None
     fill(repository)
     segment, piece = repository.wal_pieces(CLUSTER)
 
-    repository.delete_wal_range(CLUSTER, piece)
-    repository.delete_wal_range(CLUSTER, piece)
+    repository.delete_wal_range(piece)
+    repository.delete_wal_range(piece)
     with pytest.raises(ValueError, match="expected a range"):
-        repository.delete_wal_range(CLUSTER, segment)
+        repository.delete_wal_range(segment)
 
     assert repository.wal_pieces(CLUSTER) == (segment,)
 
@@ -205,4 +205,4 @@ def test_marks_keep_their_instant(repository: Repository) -> None:
     mark = Mark(lsn=Lsn(77), clock=NOON + timedelta(microseconds=1))
     repository.put_wal_range(CLUSTER, TIMELINE, Lsn(0), b"x", history=b"", mark=mark)
 
-    assert repository.read_mark(CLUSTER, repository.wal_pieces(CLUSTER)[0]) == mark
+    assert repository.read_mark(repository.wal_pieces(CLUSTER)[0]) == mark

@@ -24,9 +24,10 @@ from safepoint.repository.care.moving import moving
 from safepoint.repository.care.rewrite import Rewritten, plan_repack, plan_reseal, repack, reseal
 from safepoint.repository.commit.leases import list_packs, open_leases, revoke
 from safepoint.repository.maps.references import References
+from safepoint.repository.names import pack_name
 from safepoint.repository.opening import open_keys, open_repository
 from safepoint.repository.packs.index import read_index
-from safepoint.repository.packs.pack import BlobKind, pack_name
+from safepoint.repository.packs.pack import BlobKind
 from safepoint.repository.packs.replacements import read_replacements
 from safepoint.repository.sealing.key_changes import rotate
 from safepoint.repository.sealing.seal import generation_of

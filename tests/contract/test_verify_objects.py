@@ -5,8 +5,6 @@ from __future__ import annotations
 import random
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -15,47 +13,20 @@ from repository_samples import (
     CLUSTER,
     NOON,
     PASSPHRASE,
-    back_up,
-    commit_manifest,
-    fill,
     make_repository,
     read_files,
-    sample_manifest,
 )
-from safepoint import errors
 from safepoint.model.lsn import TimelineId
 from safepoint.repository import Repository, open_repository
 from safepoint.repository.care.check import check
-from safepoint.repository.care.finding import Finding, FindingKind, Loss
+from safepoint.repository.care.finding import FindingKind, Loss
 from safepoint.repository.care.progress import Progress
 from safepoint.repository.care.selection import Selection
-from safepoint.repository.care.verification_memory import RECORD_KIND, read_memory
-from safepoint.repository.care.verify import kind_of, verify
-from safepoint.repository.maps.references import References
-from safepoint.repository.packs.pack import BlobKind, pack_name
+from safepoint.repository.care.verify import verify
+from safepoint.repository.names import kind_of
 from safepoint.stores import FolderStore, MemoryStore, Store
-from safepoint.stores.metering import Call, Meter, MeteredStore
-from safepoint.stores.port import Data
-
-DAY = timedelta(days=1)
-
-
-@dataclass
-class HandClock:
-    """Goes when it is told to."""
-
-    now: datetime = field(default=NOON)
-
-    def __call__(self) -> datetime:
-        return self.now
-
-
-class ReadOnlyStore(MeteredStore):
-    """Somebody's whose credentials may not write."""
-
-    def put_if_absent(self, name: str, data: Data, *, durable: bool = True) -> bool:
-        """Refused."""
-        raise errors.ST004.error(f"found no right to store {name} of {len(data)} bytes, expected one ({durable})")
+from safepoint.stores.metering import Meter, MeteredStore
+from verified_samples import DAY, HandClock, data_pack, flip, make_healthy, only
 
 
 @pytest.fixture
@@ -66,13 +37,8 @@ def clock() -> HandClock:
 
 @pytest.fixture(scope="module")
 def healthy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository with one object of each kind, and a second database. To be copied."""
-    root = tmp_path_factory.mktemp("healthy") / "store"
-    repository = make_repository(FolderStore(root))
-    fill(repository)
-    other = replace(sample_manifest("billing"), database="billing", system_identifier="1111111111111111111")
-    commit_manifest(repository, other, {"base/7/20000": random.Random(2).randbytes(300_000)})
-    return root
+    """To be copied."""
+    return make_healthy(tmp_path_factory.mktemp("healthy") / "store")
 
 
 @pytest.fixture
@@ -86,26 +52,6 @@ def root(healthy: Path, tmp_path: Path) -> Path:
 def repository(root: Path, clock: HandClock) -> Repository:
     """It, opened."""
     return open_repository(FolderStore(root), PASSPHRASE, clock=clock)
-
-
-def data_pack(repository: Repository, backup_id: str) -> str:
-    """A pack of data that the backup needs."""
-    manifest = repository.backup(backup_id)
-    references = References(repository.files(manifest).nodes)
-    return next(pack_name(ref.pack) for ref, kind in references.of(manifest.root) if kind is BlobKind.DATA)
-
-
-def flip(path: Path, at: int) -> None:
-    """One bit of the file is another."""
-    data = bytearray(path.read_bytes())
-    data[at] ^= 1
-    path.write_bytes(data)
-
-
-def only(findings: tuple[Finding, ...]) -> Finding:
-    """The one finding."""
-    (finding,) = findings
-    return finding
 
 
 def test_everything_of_a_healthy_repository_holds(repository: Repository) -> None:
@@ -226,132 +172,12 @@ def test_damaged_wal_names_the_backup_that_needs_it_to_become_consistent(root: P
     assert [(affected.backup_id, affected.loses) for affected in finding.affected] == [(manifest.id, Loss.WAL)]
 
 
-def test_what_was_verified_is_remembered_by_everybody(root: Path, repository: Repository, clock: HandClock) -> None:
-    """Another machine finds nothing due at once but what was written since."""
-    verify(repository, Selection.all())
-    clock.now += timedelta(minutes=1)
-    other = open_repository(FolderStore(root), PASSPHRASE, clock=clock)
-
-    again = verify(other, Selection.since(DAY))
-
-    assert again.verified <= 2  # the record of the first run, and the journal's entry of it
-    assert verify(other, Selection.since(timedelta())).verified > again.verified
-
-
-def test_a_nightly_run_reads_what_is_new_and_a_share_of_the_rest(repository: Repository, clock: HandClock) -> None:
-    """Within a fortnight everything is read again, about a fourteenth a night."""
-    everything = verify(repository, Selection.due()).verified
-    verified: list[int] = []
-    for _ in range(15):
-        clock.now += DAY
-        verified.append(verify(repository, Selection.due()).verified)
-
-    memory = read_memory(repository)
-    times = [memory.verified_at(name) for name in repository.store.list("packs/")]
-    assert all(at is not None and at > NOON for at in times)
-    assert max(verified) < everything
-
-
-def test_damage_is_remembered_and_the_object_is_read_again_until_it_holds(
-    root: Path, repository: Repository, clock: HandClock
-) -> None:
-    """It never counts as verified, also when it did before; repaired, it does."""
-    name = data_pack(repository, "billing")
-    verify(repository, Selection.all())
-    flip(root / name, 100_000)
-    damaged = verify(repository, Selection.all())
-    clock.now += timedelta(minutes=1)
-
-    again = verify(repository, Selection.due())
-    flip(root / name, 100_000)
-    repaired = verify(repository, Selection.due())
-
-    assert [found.findings[0].objects for found in (damaged, again)] == [(name,), (name,)]
-    assert damaged.remaining >= 1
-    assert repaired.findings == ()
-    assert read_memory(repository).verified_at(name) is not None
-
-
-def test_an_interrupted_run_keeps_what_it_verified(repository: Repository) -> None:
-    """The next run does not begin anew."""
-    stop_after = 5
-
-    def interrupt(progress: Progress) -> None:
-        if progress.done >= stop_after:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        verify(repository, Selection.all(), report=interrupt)
-
-    memory = read_memory(repository)
-    known = [name for name in repository.store.list("") if memory.verified_at(name) is not None]
-    assert len(known) >= stop_after
-
-
-def test_a_long_run_remembers_on_its_way(repository: Repository, clock: HandClock) -> None:
-    """Killed without a word, it loses five minutes."""
-
-    def wait(_: Progress) -> None:
-        clock.now += timedelta(minutes=6)
-
-    verify(repository, Selection.all(), report=wait)
-
-    assert len(repository.records(RECORD_KIND)) > 3
-
-
-def test_without_a_right_to_write_it_verifies_and_says_that_it_forgets(root: Path, clock: HandClock) -> None:
-    """Reading needs no write; the result says what the next run will not know."""
-    store = ReadOnlyStore(FolderStore(root), Meter())
-    repository = open_repository(store, PASSPHRASE, clock=clock)
-
-    verified = verify(repository, Selection.all())
-
-    assert not verified.is_remembered
-    assert [finding.kind for finding in verified.findings] == [FindingKind.NOT_REMEMBERED]
-    assert verified.is_whole
-    assert verified.remaining == 0
-
-
 def test_a_sample_is_drawn_by_the_given_source(repository: Repository) -> None:
     """Five per cent are five per cent, at least one."""
     count = sum(kind_of(name) is not None for name in repository.store.list(""))
 
     assert verify(repository, Selection.sample(0.01, random.Random(1))).verified == 1
     assert verify(repository, Selection.sample(0.5, random.Random(1))).verified >= count // 2
-
-
-def test_many_records_are_summed_up_so_that_reading_them_stays_cheap(tmp_path: Path, clock: HandClock) -> None:
-    """After forty runs a reader reads the newest of them, and knows all that was verified."""
-    meter = Meter()
-    store = MeteredStore(FolderStore(tmp_path / "store"), meter)
-    repository = make_repository(store, None)
-    repository = open_repository(store, None, clock=clock)
-    back_up(repository, {"base/5/1": b"x" * 100_000})
-    verify(repository, Selection.all())
-    pack = next(iter(store.list("packs/")))
-    for _ in range(40):
-        clock.now += DAY
-        verify(repository, Selection.sample(0.01, random.Random(1)))
-
-    before = meter.usage().calls[Call.GET_RANGE]
-    memory = read_memory(repository)
-
-    assert memory.verified_at(pack) is not None
-    assert meter.usage().calls[Call.GET_RANGE] - before < 25
-    assert len(repository.records(RECORD_KIND)) > 40
-
-
-def test_a_damaged_record_of_the_memory_costs_time_alone(root: Path, repository: Repository, clock: HandClock) -> None:
-    """What it told of is verified again, and the record itself is found damaged."""
-    verify(repository, Selection.all())
-    record = next(iter(repository.store.list(f"records/{RECORD_KIND}/")))
-    flip(root / record, 100)
-    clock.now += timedelta(minutes=1)
-
-    again = verify(repository, Selection.due())
-
-    assert only(again.findings).objects == (record,)
-    assert again.verified > 10
 
 
 @pytest.mark.parametrize("share", [0.0, -1.0, 1.5])

@@ -105,7 +105,7 @@ def test_what_was_received_is_what_the_server_wrote(server: Cluster, server_root
     for piece in whole:
         name = Path(piece.name).name.split(".")[0]
         on_disk = (server.data / "pg_wal" / name).read_bytes()
-        assert repository.read_wal(system_identifier(server), piece) == on_disk
+        assert repository.read_wal(piece) == on_disk
 
 
 @EIGHTEEN

@@ -7,8 +7,9 @@ import random
 import pytest
 
 from safepoint.model.backup import BlobRef
-from safepoint.repository.care import blob_tally, spilled_rows
+from safepoint.repository.care import blob_tally
 from safepoint.repository.care.blob_tally import BlobTally
+from safepoint.repository.packs import index_sort
 from safepoint.repository.packs.pack import BlobKind
 
 GROUPS, PACKS = 3, 5
@@ -18,7 +19,7 @@ GROUPS, PACKS = 3, 5
 def test_sums_agree_with_sets(run_rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each blob counts once, whoever needs it how often; `alone` is what nobody else needs; packs sum up alike."""
     monkeypatch.setattr(blob_tally, "RUN_ROWS", run_rows)
-    monkeypatch.setattr(spilled_rows, "RUN_ROWS", run_rows)
+    monkeypatch.setattr(index_sort, "RUN_ROWS", run_rows)
     source = random.Random(3)
     refs = [_ref(source) for _ in range(200)]
     needs = [(source.randrange(GROUPS), source.choice(refs)) for _ in range(900)]

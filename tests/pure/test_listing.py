@@ -40,7 +40,7 @@ def entries(draw: st.DrawFn) -> Entry:
     if shape == "directory":
         return Entry(path=path, kind=EntryKind.DIRECTORY, mode=mode, size=0)
     if shape == "blobs":
-        blobs = tuple(draw(st.lists(REFS, max_size=4)))
+        blobs = tuple(draw(st.lists(st.builds(ref, st.integers(0, 99), st.integers(0, 16_384)), max_size=4)))
         size = sum(blob.raw_length for blob in blobs)
         return Entry(path=path, kind=EntryKind.FILE, mode=mode, size=size, blobs=blobs)
     size = draw(st.integers(1, 5 * CHUNK_BYTES))

@@ -26,7 +26,6 @@ from safepoint.repository.maps.shape import (
     GROUP_PAGES,
     PAGE_BYTES,
 )
-from safepoint.repository.packs.frames import FRAME_BYTES
 
 FILES = 100
 CHUNKS_PER_FILE = 4  # segments of 1 GB
@@ -37,7 +36,7 @@ BUDGET_SHARE = 0.03
 BUDGET_BYTES = 64 * 1024
 PACKED_BLOBS = 600
 BLOB_LISTED = 41 + 45  # in its pack's table and in an index
-FRAME_SEALED = 17 + 4  # its codec, its tag, and its length in the pack
+SEALED = 17  # codec and tag
 
 
 @dataclass(slots=True)
@@ -77,10 +76,8 @@ class Simulated:
 
 
 def stored_length(data: bytes) -> int:
-    """Bytes of a blob as a pack holds it: frames compressed one by one where that helps."""
-    compress = zstandard.ZstdCompressor(level=1).compress
-    frames = [data[at : at + FRAME_BYTES] for at in range(0, len(data), FRAME_BYTES)]
-    return sum(FRAME_SEALED + min(len(frame), len(compress(frame))) for frame in frames)
+    """Bytes of a blob as a pack holds it: compressed where that helps."""
+    return SEALED + min(len(data), len(zstandard.ZstdCompressor(level=1).compress(data)))
 
 
 @dataclass(slots=True)

@@ -258,9 +258,9 @@ def test_gap_is_bad(latest: datetime | None) -> None:
 @pytest.mark.parametrize(
     ("newest", "state"),
     [
-        (backup("newest", hours=1, start="0/4000000"), State.GOOD),
+        (backup("newest", hours=1, start="0/4000000"), State.NOTICE),
         (backup("newest", hours=1, start="0/3FFFFFF"), State.BAD),
-        (backup("newest", hours=1, timeline=2, start="0/1000000"), State.GOOD),
+        (backup("newest", hours=1, timeline=2, start="0/1000000"), State.NOTICE),
         (backup("newest", hours=1, start="0/4000000", is_damaged=True), State.BAD),
     ],
 )

@@ -12,7 +12,7 @@ from repository_samples import CLUSTER, PASSPHRASE, assert_proven, back_up, fill
 from safepoint import errors
 from safepoint.model.secret import Secret
 from safepoint.repository import open_repository
-from safepoint.repository.packs.pack import pack_name
+from safepoint.repository.names import pack_name
 from safepoint.repository.sealing.checked_json import from_checked_json, to_checked_json
 from safepoint.stores import MemoryStore
 

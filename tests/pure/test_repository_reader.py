@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from safepoint.model.backup import BlobRef
 from safepoint.repository.packs.reader import BlobReader
-from safepoint.repository.packs.windows import WINDOW_BYTES, Upcoming, Window, Windows
+from safepoint.repository.packs.windows import WINDOW_BYTES, Upcoming, Wanted, Window, Windows
 from safepoint.repository.packs.writer import PackWriter
 from safepoint.repository.sealing.seal import Keyring
 from safepoint.stores import MemoryStore
@@ -36,8 +36,12 @@ def _fetches(refs: list[BlobRef], *, most_bytes: int = 160 * _MEBIBYTE) -> list[
         asked.append(length)
         return Future()
 
-    windows, upcoming, found = Windows(fetch, most_bytes=most_bytes), Upcoming(refs), list[tuple[BlobRef, int]]()
-    for ref in upcoming:
+    windows, upcoming, found = (
+        Windows(fetch, most_bytes=most_bytes),
+        Upcoming(map(Wanted, refs)),
+        list[tuple[BlobRef, int]](),
+    )
+    for ref in (wanted.ref for wanted in upcoming):
         window = windows.find(ref)
         if window is None:
             window = windows.open(ref, upcoming.end_of_window(ref, windows.end_for(ref)))
@@ -137,7 +141,7 @@ def _pack_of(size: int) -> Callable[[bytes, int, int], Future[bytes]]:
 )
 def test_every_blob_lies_in_a_window(refs: list[BlobRef], most_bytes: int) -> None:
     """Whatever the order and however little is kept; nothing is lost, and never is more asked for than two windows."""
-    assert list(Upcoming(iter(refs))) == refs
+    assert [wanted.ref for wanted in Upcoming(map(Wanted, refs))] == refs
 
     for ref, length in _fetches(refs, most_bytes=most_bytes):
         assert ref.length <= length <= 2 * WINDOW_BYTES

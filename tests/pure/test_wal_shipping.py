@@ -52,7 +52,7 @@ def test_shipping_stores_every_byte_once_taken(repository: Repository) -> None:
 
     shipper.ship_open()
 
-    stored = b"".join(repository.read_wal(CLUSTER, piece) for piece in repository.wal_pieces(CLUSTER))
+    stored = b"".join(repository.read_wal(piece) for piece in repository.wal_pieces(CLUSTER))
     assert stored == segment(1) + segment(2)[:500]
     assert shipper.durable == shipper.position == durable_up_to(repository, CLUSTER, TimelineId(1), Lsn(SIZE))
 
@@ -69,7 +69,7 @@ def test_ranges_go_when_their_segment_is_whole_and_leave_their_mark(repository: 
 
     (piece,) = repository.wal_pieces(CLUSTER)
     assert (piece.is_partial, piece.end) == (False, Lsn(2 * SIZE))
-    assert repository.read_mark(CLUSTER, piece) == mark
+    assert repository.read_mark(piece) == mark
 
 
 def test_ranges_of_a_segment_that_is_not_stored_whole_stay(repository: Repository) -> None:
@@ -98,7 +98,7 @@ def test_a_shipper_that_begins_anew_carries_its_predecessors_mark_on(repository:
     second.ship_whole()
 
     (piece,) = repository.wal_pieces(CLUSTER)
-    assert repository.read_mark(CLUSTER, piece) == mark
+    assert repository.read_mark(piece) == mark
 
 
 def test_ranges_stay_while_their_mark_is_nowhere_else(repository: Repository) -> None:
@@ -116,7 +116,7 @@ def test_ranges_stay_while_their_mark_is_nowhere_else(repository: Repository) ->
 
     receiver.ship_whole()
 
-    marks = [repository.read_mark(CLUSTER, piece) for piece in repository.wal_pieces(CLUSTER)]
+    marks = [repository.read_mark(piece) for piece in repository.wal_pieces(CLUSTER)]
     assert mark in marks
 
 
@@ -129,7 +129,7 @@ def test_a_mark_beyond_what_is_shipped_is_kept_back(repository: Repository) -> N
     shipper.ship_open()
 
     (piece,) = repository.wal_pieces(CLUSTER)
-    assert repository.read_mark(CLUSTER, piece) is None
+    assert repository.read_mark(piece) is None
     assert shipper.mark is not None
 
 
@@ -144,7 +144,7 @@ def test_an_idle_server_still_gets_newer_marks_without_piling_up_objects(reposit
         shipper.ship_open()
 
     pieces = repository.wal_pieces(CLUSTER)
-    marks = [mark for piece in pieces if (mark := repository.read_mark(CLUSTER, piece)) is not None]
+    marks = [mark for piece in pieces if (mark := repository.read_mark(piece)) is not None]
     assert max(mark.clock for mark in marks) == NOON.replace(minute=5)
     assert len(pieces) == 2
 
@@ -205,7 +205,7 @@ def test_a_crash_between_a_new_mark_and_the_old_ones_end_loses_no_mark(repositor
 
     after.ship_open()
 
-    assert newest in [repository.read_mark(CLUSTER, piece) for piece in repository.wal_pieces(CLUSTER)]
+    assert newest in [repository.read_mark(piece) for piece in repository.wal_pieces(CLUSTER)]
 
 
 def test_wal_that_does_not_continue_what_is_held_is_refused(repository: Repository) -> None:
@@ -241,5 +241,5 @@ def test_a_mark_put_while_old_bytes_come_again_repeats_the_bytes_before_it(repos
     after.ship_open()
 
     for piece in repository.wal_pieces(CLUSTER):
-        assert repository.read_wal(CLUSTER, piece) == wal[piece.start - Lsn(SIZE) : piece.end - Lsn(SIZE)]
+        assert repository.read_wal(piece) == wal[piece.start - Lsn(SIZE) : piece.end - Lsn(SIZE)]
     assert len(repository.wal_pieces(CLUSTER)) == 2

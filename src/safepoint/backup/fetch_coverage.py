@@ -31,7 +31,7 @@ def fetch_coverage(
     if backups is None:
         backups = [backup for backup in repository.backups() if backup.system_identifier == system_identifier]
     pieces = repository.wal_pieces(system_identifier)
-    marks, lost = _read_marks(repository, system_identifier, pieces) if with_marks else ({}, ())
+    marks, lost = _read_marks(repository, pieces) if with_marks else ({}, ())
     return coverage_of(
         backups,
         [piece for piece in pieces if piece not in lost],
@@ -41,14 +41,12 @@ def fetch_coverage(
     )
 
 
-def _read_marks(
-    repository: Repository, cluster: str, pieces: tuple[WalPiece, ...]
-) -> tuple[dict[str, Mark], frozenset[WalPiece]]:
+def _read_marks(repository: Repository, pieces: tuple[WalPiece, ...]) -> tuple[dict[str, Mark], frozenset[WalPiece]]:
     """The marks by the names of the pieces that carry them, and the pieces that do not open."""
 
     def read(piece: WalPiece) -> Mark | errors.Damaged | None:
         try:
-            return repository.read_mark(cluster, piece)
+            return repository.read_mark(piece)
         except errors.Damaged as error:
             return error
 

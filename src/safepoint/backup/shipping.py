@@ -132,7 +132,7 @@ class WalShipper:
         self._put_range(self.durable + -size, tail[-size:], mark)
         self._advance(self.durable, mark)
         for piece in earlier:
-            self.repository.delete_wal_range(self.stream.cluster, piece)
+            self.repository.delete_wal_range(piece)
 
     def _only_newest(self, pieces: list[WalPiece]) -> list[WalPiece]:
         """At most one of them: a crash between a put and its delete leaves two, and a put would find no free name."""
@@ -141,16 +141,16 @@ class WalShipper:
         newest = max(pieces, key=self._clock_of)
         for piece in pieces:
             if piece != newest:
-                self.repository.delete_wal_range(self.stream.cluster, piece)
+                self.repository.delete_wal_range(piece)
         return [newest]
 
     def _clock_of(self, piece: WalPiece) -> datetime:
-        mark = self.repository.read_mark(self.stream.cluster, piece)
+        mark = self.repository.read_mark(piece)
         return datetime.min.replace(tzinfo=UTC) if mark is None else mark.clock
 
     def _stored_tail(self) -> bytes:
         last = [piece for piece in self._stored_pieces() if piece.end == self.durable]
-        return self.repository.read_wal(self.stream.cluster, last[0])[-_MARK_BYTES:] if last else b""
+        return self.repository.read_wal(last[0])[-_MARK_BYTES:] if last else b""
 
     def _put_range(self, start: Lsn, data: bytes, mark: Mark | None) -> None:
         self._may_have_ranges = True
@@ -169,7 +169,7 @@ class WalShipper:
     def _known_mark(self, end: Lsn) -> Mark | None:
         """The newest mark stored up to `end`; a shipper that has just begun finds those of its predecessor."""
         if self._stored_mark is None and self._may_have_ranges:
-            marks = [self.repository.read_mark(self.stream.cluster, piece) for piece in self._stored_ranges()]
+            marks = [self.repository.read_mark(piece) for piece in self._stored_ranges()]
             known = [mark for mark in marks if mark is not None and mark.lsn <= end]
             self._stored_mark = max(known, key=lambda mark: mark.clock, default=None)
         return self._stored_mark
@@ -185,14 +185,14 @@ class WalShipper:
         whole = {piece.start for piece in pieces if not piece.is_partial}
         for piece in pieces:
             if piece.is_partial and piece.start.segment_start(self.stream.segment_size) in whole:
-                self.repository.delete_wal_range(self.stream.cluster, piece)
+                self.repository.delete_wal_range(piece)
         self._may_have_ranges = False
 
     def _has_taken(self, segment: WalSegment, carried: Mark | None) -> bool:
         if carried is None:
             return True
         stored = next(piece for piece in self._stored_pieces() if not piece.is_partial and piece.start == segment.start)
-        mark = self.repository.read_mark(self.stream.cluster, stored)
+        mark = self.repository.read_mark(stored)
         return mark is not None and mark.clock >= carried.clock
 
     def _stored_ranges(self) -> list[WalPiece]:
@@ -210,7 +210,7 @@ class WalShipper:
             start, end = max(piece.start, segment.start), min(piece.end, segment.start + len(data))
             if start >= end:
                 continue
-            held = self.repository.read_wal(self.stream.cluster, piece)[start - piece.start : end - piece.start]
+            held = self.repository.read_wal(piece)[start - piece.start : end - piece.start]
             if held != data[start - segment.start : end - segment.start]:
                 raise _diverged(self.stream, start, end)
         self._is_compared = segment.start + len(data) >= self.durable

@@ -109,7 +109,7 @@ def _expected_files(files: BackupFiles, backup: BackupManifest) -> dict[str, tup
     manifest = files.find(SERVER_MANIFEST)
     if manifest is None:
         raise _damaged(backup, f"no {SERVER_MANIFEST}", "the server's own list of files")
-    content = b"".join(piece for _, _, piece in files.contents([manifest]))
+    content = b"".join(bytes(piece) for _, _, piece in files.contents([manifest]))
     try:
         value = json.loads(content)
         body = content[: content.rindex(b'"Manifest-Checksum"')]
@@ -212,7 +212,7 @@ def _verify_wal(repository: Repository, backup: BackupManifest) -> int:
         if piece.timeline != backup.timeline or piece.end <= backup.start_lsn or piece.start >= backup.stop_lsn:
             continue
         try:
-            content = repository.read_wal(backup.system_identifier, piece)
+            content = repository.read_wal(piece)
         except errors.SafepointError as error:
             if error.spec not in _DAMAGE:
                 raise

@@ -2,39 +2,29 @@
 
 from __future__ import annotations
 
-import difflib
-from importlib import import_module
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
-from typer.main import get_command
 
 from safepoint import __version__
+from safepoint.cli.lazy import Verb, group_of
 from safepoint.cli.options import EXIT_STATUS
 
-COMMANDS = ("init", "status", "backup", "backups", "verify", "restore", "wal", "migrate", "repository")
-"""Each is the `app` of the module of its name in `safepoint.cli.commands`."""
-
-
-class _Commands(TyperGroup):
-    """The commands, imported one by one: what a restore stands on need not load before `--version` answers."""
-
-    def list_commands(self, ctx: Any) -> list[str]:
-        del ctx
-        return list(COMMANDS)
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        if cmd_name in COMMANDS:
-            return get_command(import_module(f"safepoint.cli.commands.{cmd_name}").app)
-        if close := difflib.get_close_matches(cmd_name, COMMANDS, n=1):
-            ctx.fail(f"No such command {cmd_name!r}. Did you mean {close[0]!r}?")
-        return None
-
+COMMANDS = (
+    Verb(name="init", line="Write safepoint.toml; what can be found out is not asked.", module="init"),
+    Verb(name="status", line="Say what is proven, what is wrong and what is unknown.", module="status"),
+    Verb(name="backup", line="Take a physical backup of a database's whole cluster.", module="backup"),
+    Verb(name="backups", line="List the backups and the instants that can be restored.", module="backups"),
+    Verb(name="verify", line="Read a backup back whole and compare every byte.", module="verify"),
+    Verb(name="restore", line="Restore a cluster to an exact instant, start it, prove it.", module="restore"),
+    Verb(name="wal", line="Write-ahead log: streamed into the repository.", module="wal"),
+    Verb(name="migrate", line="Migrations: an application's own files, under lock budgets.", module="migrate"),
+    Verb(name="repository", line="Repositories: where backups and WAL are kept.", module="repository"),
+)
 
 app = typer.Typer(
     name="safepoint",
-    cls=_Commands,
+    cls=group_of(COMMANDS),
     help="Changes, backs up and recovers a PostgreSQL database, and proves each before it is needed.",
     epilog=EXIT_STATUS,
     no_args_is_help=True,

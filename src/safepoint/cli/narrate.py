@@ -7,8 +7,7 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from rich.text import Text
-
+from safepoint.cli.printable import line
 from safepoint.cli.show import talk
 from safepoint.model.measures import format_bytes
 from safepoint.steps.execute import Observer, Progress
@@ -59,7 +58,7 @@ class _Narrator:
         """Says how the step ended and how long it took."""
         self._under_way = None
         mark = "✗" if entry.event is Event.FAILED else "✓"
-        talk.print(Text(f"{mark} {step.title} ({entry.seconds or 0.0:.1f}s)"))
+        talk.print(line(f"{mark} {step.title} ({entry.seconds or 0.0:.1f}s)"))
 
     def tell(self) -> None:
         """Says how far the step under way is, and when it should end."""
@@ -67,7 +66,7 @@ class _Narrator:
             step, began, progress = now
             seconds = time.monotonic() - began
             if seconds >= TELL_SECONDS / 2:
-                talk.print(Text(f"  … {step.title}: {progress_line(progress, seconds)}", style="dim"))
+                talk.print(line(f"  … {step.title}: {progress_line(progress, seconds)}", style="dim"))
 
 
 def progress_line(progress: Progress | None, seconds: float) -> str:

@@ -34,6 +34,10 @@ class WalPiece:
     name: str
     is_partial: bool
 
+    def covers(self, other: WalPiece) -> bool:
+        """Whether it holds all bytes of the other, of the same timeline."""
+        return self.timeline == other.timeline and self.start <= other.start and other.end <= self.end
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gap:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 Clock = Callable[[], datetime]
 """Returns an aware instant; injected wherever a decision depends on time."""
 
-_DURATION = re.compile(r"(\d+)(ms|s|m|h|d|w|y)")
+_DURATION = re.compile(r"([0-9]+)(ms|s|m|h|d|w|y)")
 _UNITS = {
     "ms": timedelta(milliseconds=1),
     "s": timedelta(seconds=1),
@@ -20,6 +20,9 @@ _UNITS = {
     "y": timedelta(days=365),
 }
 _KIBI = 1024
+_LONGEST = 1000
+"""Years: an instant that long ago, or ahead, can still be told."""
+_DIGITS = 18
 
 
 def system_clock() -> datetime:
@@ -28,10 +31,13 @@ def system_clock() -> datetime:
 
 
 def parse_duration(text: str) -> timedelta:
-    """`15m`, `1h`, `30d`, `1y` (365 days), `1h30m`; ValueError for anything else."""
+    """`15m`, `1h`, `30d`, `1y` (365 days), `1h30m`; ValueError for anything else, and for more than 1000y."""
     matches = list(_DURATION.finditer(text))
     if not matches or "".join(match[0] for match in matches) != text:
         raise ValueError(f"found {text!r}, expected a duration like 15m, 1h or 30d")
+    seconds = sum(int(match[1][-_DIGITS:]) * _UNITS[match[2]].total_seconds() for match in matches)
+    if seconds > _LONGEST * _UNITS["y"].total_seconds() or any(len(match[1]) > _DIGITS for match in matches):
+        raise ValueError(f"found {text!r}, expected a duration of at most {_LONGEST}y")
     return sum((int(match[1]) * _UNITS[match[2]] for match in matches), timedelta())
 
 
@@ -59,6 +65,11 @@ def format_bytes(count: int) -> str:
             return f"{count} B" if unit == "B" else f"{size:.1f} {unit}"
         size /= _KIBI
     return f"{size:.1f} TiB"
+
+
+def format_count(number: int, noun: str, plural: str = "") -> str:
+    """`1 pack`, `2 packs`, `0 packs`; the plural where it is not made by an s."""
+    return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
 
 
 def format_instant(instant: datetime) -> str:

@@ -7,9 +7,10 @@ from enum import Enum
 
 
 class State(Enum):
-    """good was proven, bad was proven, unknown was neither."""
+    """good was proven, bad was proven, unknown was neither; a notice is bad news that nothing can mend: no alarm."""
 
     GOOD = "good"
+    NOTICE = "notice"
     BAD = "bad"
     UNKNOWN = "unknown"
 

@@ -50,6 +50,28 @@ class BackupSeen:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RepositorySeen:
+    """The repository: of `objects` so many were `verified`, the last at `verified_at`; some were found damaged since.
+
+    `checked_at` is when its structure was checked last (None: never), with so many findings of damage and of what is
+    unknown, `check_found` the gravest. With an obstacle nothing else is known; `was_asked` is False when that came
+    before the store was reached.
+    """
+
+    obstacle: str = ""
+    cure: str = ""
+    was_asked: bool = True
+    objects: int = 0
+    verified: int = 0
+    verified_at: datetime | None = None
+    damaged: tuple[str, ...] = ()
+    checked_at: datetime | None = None
+    check_damaged: int = 0
+    check_unknown: int = 0
+    check_found: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WalSeen:
     """WAL in the repository: with the sound backups restorable up to `latest` (None: no mark proves any instant)."""
 
@@ -92,6 +114,7 @@ class Situation:
     wal: WalSeen | None
     migrations: tuple[MigrationsSeen, ...]
     unreadable: tuple[str, ...] = ()
+    repository: RepositorySeen | None = None
 
     @property
     def sound_backups(self) -> tuple[BackupSeen, ...]:

@@ -28,12 +28,17 @@ def write_files(repository: Repository, manifest: BackupManifest, directory: Pat
     files = repository.files(manifest)
     control: list[Entry] = []
     with disk_errors(directory):
-        _write_all(files, _made(files.entries(), directory, control), directory, tell)
+        written = _write_all(files, _made(files.entries(), directory, control), directory, tell)
         sync_filesystem(directory)
         # A server starts from pg_control: it must not be there while anything else is missing.
-        _write_all(files, control, directory, lambda _: None)
+        written += _write_all(files, control, directory, lambda _: None)
         sync_filesystem(directory)
-    return manifest.raw_bytes
+    if written != manifest.raw_bytes:
+        raise errors.RP005.error(
+            f"found {written} bytes in the files of {manifest.id}, expected {manifest.raw_bytes} by its manifest",
+            changed="the directory is marked as half restored",
+        )
+    return written
 
 
 @contextmanager
@@ -80,7 +85,8 @@ def _made(entries: Iterable[Entry], directory: Path, control: list[Entry]) -> It
             yield entry
 
 
-def _write_all(files: BackupFiles, entries: Iterable[Entry], directory: Path, tell: Callable[[int], None]) -> None:
+def _write_all(files: BackupFiles, entries: Iterable[Entry], directory: Path, tell: Callable[[int], None]) -> int:
+    """How many bytes were written."""
     done = told = 0
     path = ""
     with FileWriter() as writer:
@@ -94,3 +100,4 @@ def _write_all(files: BackupFiles, entries: Iterable[Entry], directory: Path, te
                 told = done
                 tell(done)
     tell(done)
+    return done

@@ -50,7 +50,7 @@ def stage_wal(
     done = 0
     with disk_errors(data):
         for leg, segment in _segments(pinned.path, segment_size):
-            content = _assemble(repository, pinned.system_identifier, pieces, leg, segment)
+            content = _assemble(repository, pieces, leg, segment)
             _write_segment(data / "pg_wal" / segment.name, content, segment.size)
             staged.append(segment.name)
             segments.append(segment)
@@ -71,9 +71,7 @@ def _segments(path: Sequence[WalPath], size: int) -> Iterator[tuple[WalPath, Wal
             segment = segment.next
 
 
-def _assemble(
-    repository: Repository, cluster: str, pieces: Sequence[WalPiece], leg: WalPath, segment: WalSegment
-) -> bytes:
+def _assemble(repository: Repository, pieces: Sequence[WalPiece], leg: WalPath, segment: WalSegment) -> bytes:
     """The segment's bytes from its start up to the leg's end, from the whole segment or else from its ranges."""
     wanted = min(leg.end, segment.end)
     on_segment = [piece for piece in pieces if piece.timeline == segment.timeline and _overlaps(piece, segment)]
@@ -84,7 +82,7 @@ def _assemble(
         if have >= wanted:
             break
         if piece.start <= have < piece.end:
-            content += repository.read_wal(cluster, piece)[have - piece.start :]
+            content += repository.read_wal(piece)[have - piece.start :]
     if segment.start + len(content) < wanted:
         raise errors.WL002.error(
             f"found WAL of timeline {segment.timeline} from {segment.start} up to {segment.start + len(content)}, "

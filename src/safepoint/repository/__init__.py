@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from safepoint.repository.maps.assembly import KEPT_PIECES
 from safepoint.repository.maps.files import BackupFiles, OpenFile
 from safepoint.repository.maps.ingest import Ingest, Taken
 from safepoint.repository.maps.listing import Entry, EntryKind
@@ -12,6 +13,7 @@ from safepoint.repository.sealing.keys import KeyCost
 from safepoint.repository.writing import BackupWriter
 
 __all__ = [
+    "KEPT_PIECES",
     "BackupFiles",
     "BackupWriter",
     "Entry",

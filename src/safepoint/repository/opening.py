@@ -10,13 +10,23 @@ import contextlib
 from dataclasses import dataclass
 
 from safepoint import errors
-from safepoint.model.measures import Clock, system_clock
+from safepoint.model.measures import Clock, format_count, system_clock
 from safepoint.model.secret import Secret
+from safepoint.repository.names import (
+    DESCRIPTION_NAME,
+    KEYS_PREFIX,
+    SEALED_PREFIXES,
+    TEMPORARY_PREFIX,
+    generation_name,
+    position_of,
+    slot_id_of,
+    slot_name,
+)
 from safepoint.repository.places import NOWHERE, Places
 from safepoint.repository.repository import Repository
 from safepoint.repository.sealing import keys, objects
 from safepoint.repository.sealing.checked_json import LARGEST
-from safepoint.repository.sealing.generations import Generation, generation_name, position_of, read_generation
+from safepoint.repository.sealing.generations import Generation, read_generation
 from safepoint.repository.sealing.key_memory import require_known_keys
 from safepoint.repository.sealing.keys import OpenedKeys
 from safepoint.repository.sealing.seal import FIRST_GENERATION
@@ -28,14 +38,12 @@ from safepoint.repository.sealing.slots import (
     new_slot,
     open_slot,
     read_slot,
-    slot_id_of,
-    slot_name,
 )
 from safepoint.stores.port import NotFound, Store
 
 FIRST_SLOT = "first"
 _STANDARD_COST = keys.KeyCost()
-_CONTENT = ("backups/", "packs/", "indexes/", "wal/", "records/", "leases/", "tombstones/", "journal/", "tmp/")
+_SHOWN = 3
 
 
 def create_repository(
@@ -65,11 +73,11 @@ def create_repository(
         masters = ((FIRST_GENERATION, keys.new_master()),) if other is None else other.masters
         slot_id, slot = new_slot(description, masters, opener, name=FIRST_SLOT, cost=cost, created=clock())
         store.put_if_absent(slot_name(slot_id), slot)
-    if not store.put_if_absent(keys.DESCRIPTION_NAME, keys.description_to_bytes(description)):
+    if not store.put_if_absent(DESCRIPTION_NAME, keys.description_to_bytes(description)):
         if slot_id is not None:
             with contextlib.suppress(NotFound, errors.SafepointError):
                 store.delete(slot_name(slot_id))
-        raise _exists(keys.DESCRIPTION_NAME)
+        raise _exists(DESCRIPTION_NAME)
     return Repository(store, description, keys.keyring_of(description, masters), clock, places)
 
 
@@ -112,7 +120,13 @@ def open_keys(store: Store, passphrase: Secret | None) -> OpenedKeys:
 def require_passphrase(passphrase: Secret) -> Secret:
     """The passphrase; RP003 for one that is empty or has the shape of a recovery key."""
     if not passphrase.reveal():
-        raise errors.RP003.error("found an empty passphrase, expected one, or none for a repository in the clear")
+        raise errors.RP003.error(
+            "found an empty passphrase, expected one, or none for a repository in the clear",
+            hints=[
+                errors.ask("is the variable set, or the file filled, that the key's reference names?"),
+                errors.run("for a repository that anybody may read: key `none`"),
+            ],
+        )
     if Opener(passphrase).kind is SlotKind.RECOVERY:
         raise errors.RP003.error(
             "found a recovery key given as a passphrase, expected a passphrase",
@@ -123,10 +137,10 @@ def require_passphrase(passphrase: Secret) -> Secret:
 
 def _read_description(store: Store) -> keys.Description:
     try:
-        return keys.description_from_bytes(store.get_range(keys.DESCRIPTION_NAME, 0, LARGEST + 1))
+        return keys.description_from_bytes(store.get_range(DESCRIPTION_NAME, 0, LARGEST + 1))
     except NotFound:
         raise errors.RP001.error(
-            f"found no {keys.DESCRIPTION_NAME} in {store}, expected a repository",
+            f"found no {DESCRIPTION_NAME} in {store}, expected a repository",
             hints=[
                 errors.ask("is the URL right, and is the disk mounted?"),
                 errors.run("only where there never was one: `safepoint repository init`"),
@@ -148,12 +162,16 @@ def _open_any_slot(store: Store, description: keys.Description, opener: Opener) 
         return short
     if look.damage is not None:
         raise look.damage
+    named = ", ".join(f"{slot.name!r}, {slot.kind.value}" for slot in look.slots[:_SHOWN])
     raise errors.RP003.error(
-        f"found {len(look.slots)} keys in repository {description.id}, none opened by the {opener.kind.value} given, "
-        "expected one",
+        f"found {format_count(len(look.slots), 'key')} ({named or 'none'}) in repository {description.id}, "
+        f"none opened by the {opener.kind.value} given, expected one",
         hints=[
-            errors.ask("is it the key of another repository, or does it end in a line break?"),
-            errors.run("check what `key` in the strategy file refers to; a lost key cannot be recovered"),
+            errors.ask("was that key removed since, is it another repository's, or does it end in a line break?"),
+            errors.run(
+                "name one of those that are there, by --key with a URL, otherwise by `key` in the strategy file; "
+                "a lost key cannot be recovered"
+            ),
         ],
     )
 
@@ -199,7 +217,7 @@ class _Look:
 
 
 def _look(store: Store, description: keys.Description) -> _Look:
-    names = tuple(store.list(keys.KEYS_PREFIX))
+    names = tuple(store.list(KEYS_PREFIX))
     slots: list[Slot] = []
     damage: errors.SafepointError | None = None
     for name in names:
@@ -230,9 +248,9 @@ def _state(is_encrypted: bool) -> str:
 
 
 def _require_free(store: Store) -> None:
-    if any(True for _ in store.list(keys.DESCRIPTION_NAME)):
-        raise _exists(keys.DESCRIPTION_NAME)
-    for prefix in _CONTENT:
+    if any(True for _ in store.list(DESCRIPTION_NAME)):
+        raise _exists(DESCRIPTION_NAME)
+    for prefix in (*SEALED_PREFIXES, TEMPORARY_PREFIX):
         for name in store.list(prefix):
             raise _exists(name)
 
@@ -252,7 +270,7 @@ def _not_encrypted(description: keys.Description) -> errors.SafepointError:
         f"found repository {description.id} unencrypted, expected it to need the key that was given",
         hints=[
             errors.ask("is it the repository you mean, or was it put in the place of an encrypted one?"),
-            errors.run("remove `key` from this repository's entry if it is meant to be readable by anybody"),
+            errors.run("if anybody may read it: --key none with a URL, otherwise `key` taken out of its entry"),
         ],
     )
 
@@ -260,5 +278,5 @@ def _not_encrypted(description: keys.Description) -> errors.SafepointError:
 def _needs_passphrase(description: keys.Description) -> errors.SafepointError:
     return errors.RP003.error(
         f"found repository {description.id} encrypted, expected a key and got none",
-        hints=[errors.run('name it: `[repository.main] key = "env:SAFEPOINT_KEY"`')],
+        hints=[errors.run('name it: --key with a URL, otherwise `key = "env:SAFEPOINT_KEY"` in its entry')],
     )

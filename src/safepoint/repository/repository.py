@@ -33,7 +33,8 @@ from safepoint.repository.commit.backups import (
 )
 from safepoint.repository.commit.journal import Journal
 from safepoint.repository.commit.journal_audit import claimed_backups
-from safepoint.repository.commit.journal_entry import digest_of, expired, record_put
+from safepoint.repository.commit.journal_entry import digest_of
+from safepoint.repository.commit.journal_event import expired, record_put
 from safepoint.repository.commit.manifest import open_manifest
 from safepoint.repository.maps.files import BackupFiles, OpenFile
 from safepoint.repository.maps.marking import packs_needed_by, require_known, surviving_packs
@@ -64,7 +65,8 @@ class Repository:
         self.places = places
         self.clock = clock
         self.blobs = BlobReader(store, keyring, relocate=self._relocate, elsewhere=self.find_blob)
-        self.journal = Journal(store, keyring, repository=self.id, clock=clock, state=places.state_of(self.id))
+        state = places.journal_of(self.id, str(store))
+        self.journal = Journal(store, keyring, repository=self.id, clock=clock, state=state)
         self._wal = WalArchive(store, keyring)
         self._wal_journal = WalJournal(self.journal.note, clock)
         self._last_record: datetime | None = None
@@ -138,12 +140,17 @@ class Repository:
         )
 
     def needed_packs(
-        self, backups: Sequence[CommittedBackup] | None = None, nodes: NodeReader | None = None
+        self,
+        backups: Sequence[CommittedBackup] | None = None,
+        nodes: NodeReader | None = None,
+        *,
+        damaged: AbstractSet[bytes] = frozenset(),
     ) -> frozenset[bytes]:
         """The packs that these backups need, of all that exist unless told, once what was replaced is not counted.
 
-        RP011 when it is unknown which backups exist or what was replaced, or when a pack that one needs is gone; RP004,
-        RP005 when a node of one cannot be read. `nodes` reads faster than one by one for who has such a reader.
+        Behind a `damaged` pack also what it replaced counts. RP011 when it is unknown which backups exist or what was
+        replaced, or when a pack that one needs is gone; RP004, RP005 when a node of one cannot be read. `nodes` reads
+        faster than one by one for who has such a reader.
         """
         if backups is None:
             state = self.backup_state()
@@ -152,8 +159,10 @@ class Repository:
         kept = surviving_packs(self.store, self.keyring)  # first: what is gone by then, was replaced before
         replacements = read_replacements(self.store, self.keyring)
         require_known(replacements.unreadable)
-        roots = (self.read_manifest(backup.manifest).root for backup in backups)
-        return packs_needed_by(roots, nodes or NodeReader(self.blobs.read_blob), replacements, kept.__contains__)
+        roots = (self.read_manifest(backup.manifest, digest=backup.digest).root for backup in backups)
+        return packs_needed_by(
+            roots, nodes or NodeReader(self.blobs.read_blob), replacements, kept.__contains__, damaged
+        )
 
     def expire_backup(self, backup_id: str, *, reason: str) -> None:
         """The backup does not exist any more, durably; what only it needed is left to a collection. BK003.
@@ -167,8 +176,8 @@ class Repository:
         expire(self.store, self.keyring, name, reason, self.clock, claimed)
 
     def claimed_backups(self) -> frozenset[str]:
-        """The names of all manifests that the journal calls backups and not expired; reads every entry."""
-        return claimed_backups(self.store, self.keyring, self.id)
+        """The names of all manifests that the journal calls backups and not expired; reads what is new of it."""
+        return claimed_backups(self.store, self.keyring, self.id, self.journal.keeper)
 
     def read_manifest(self, name: str, *, digest: str | None = None) -> BackupManifest:
         """The manifest of this name, whether or not it is a backup; RP004, RP005, also when its digest is another."""
@@ -219,19 +228,16 @@ class Repository:
         """All segments and ranges of the cluster, sorted by timeline and start, from listings alone."""
         return self._wal.pieces(cluster)
 
-    def read_wal(self, cluster: str, piece: WalPiece) -> bytes:
-        """The bytes of a piece that `wal_pieces(cluster)` gave, checked; RP004, RP005."""
-        del cluster
+    def read_wal(self, piece: WalPiece) -> bytes:
+        """The bytes of a piece that `wal_pieces` gave, checked; RP004, RP005."""
         return self._wal.read(piece)
 
-    def read_mark(self, cluster: str, piece: WalPiece) -> Mark | None:
+    def read_mark(self, piece: WalPiece) -> Mark | None:
         """The newest mark known when the piece was put, by one short read; RP004, RP005."""
-        del cluster
         return self._wal.read_mark(piece)
 
-    def delete_wal_range(self, cluster: str, piece: WalPiece) -> None:
+    def delete_wal_range(self, piece: WalPiece) -> None:
         """The range is gone, or was already; complete segments are refused (ValueError)."""
-        del cluster
         self._wal.delete_range(piece)
 
     def put_history(self, cluster: str, timeline: TimelineId, content: bytes) -> None:

@@ -11,7 +11,7 @@ the first of them in (RP007), because a mixture restores to neither.
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -21,17 +21,23 @@ from safepoint import errors
 from safepoint.model.coverage import Mark, WalPiece
 from safepoint.model.json_value import Json
 from safepoint.model.lsn import Lsn, TimelineId, WalSegment
+from safepoint.repository.names import (
+    RANGES_PREFIX,
+    WAL_PREFIX,
+    WAL_PREFIXES,
+    WalPlace,
+    cluster_of,
+    is_cluster,
+    range_leaf,
+    segment_leaf,
+    wal_place,
+)
 from safepoint.repository.sealing.objects import Opened, broken, read_facts, read_object, seal_object
 from safepoint.repository.sealing.seal import Keyring, Kind
 from safepoint.stores.port import NotFound, Store
 
-_MEBIBYTE = 1024 * 1024
-_SEGMENT_SIZES = frozenset(1 << power for power in range(11))
-"""In MiB: what PostgreSQL knows, from 1 to 1,024."""
-_CLUSTER = re.compile(r"[0-9]{1,20}")
-_LINEAGE = re.compile(r"([0-9A-F]{8})-([0-9a-f]{32})")
-_SEGMENT = re.compile(r"([0-9A-F]{24})\.([0-9]{1,4})MB")
-_RANGE = re.compile(r"([0-9A-F]{16})-([0-9A-F]{16})")
+_RANGES_FIRST = (RANGES_PREFIX, WAL_PREFIX)
+"""A segment is put before its ranges are deleted, so that one of the two listings shows the bytes."""
 
 
 class WalArchive:
@@ -45,11 +51,11 @@ class WalArchive:
         self._only_lineages: set[str] = set()
 
     def put_segment(self, cluster: str, segment: WalSegment, data: bytes, *, history: bytes, mark: Mark | None) -> str:
-        """The segment is stored; the folder of its timeline. RP007 when other bytes already have its name."""
+        """The segment is stored; the name of its lineage's folder. RP007 when other bytes already have its name."""
         if len(data) != segment.size:
             raise ValueError(f"found {len(data)} bytes for segment {segment.name}, expected {segment.size}")
         folder = self._folder(cluster, segment.timeline, history)
-        name = f"wal/{folder}/{segment.name}.{segment.size // _MEBIBYTE}MB"
+        name = f"{WAL_PREFIX}{folder}/{segment_leaf(segment)}"
         self._put(name, folder, data, _facts(cluster, segment.timeline, segment.start, mark))
         return folder.rpartition("/")[2]
 
@@ -60,22 +66,19 @@ class WalArchive:
         if not data:
             raise ValueError(f"found an empty range at {start}, expected WAL")
         folder = self._folder(cluster, timeline, history)
-        name = f"tmp/wal/{folder}/{start.value:016X}-{(start + len(data)).value:016X}"
+        name = f"{RANGES_PREFIX}{folder}/{range_leaf(start, start + len(data))}"
         self._put(name, folder, data, _facts(cluster, timeline, start, mark))
 
     def pieces(self, cluster: str) -> tuple[WalPiece, ...]:
         """Everything held of the cluster, by timeline, start, end; two lineages of one timeline are RP007."""
-        # Ranges first: a segment is put before they are deleted, so that one of the two listings shows the bytes.
-        names = (*self._store.list(f"tmp/wal/{_checked(cluster)}/"), *self._store.list(f"wal/{cluster}/"))
+        names = (name for prefix in _RANGES_FIRST for name in self._store.list(f"{prefix}{_checked(cluster)}/"))
         lineages: dict[TimelineId, str] = {}
         pieces: list[WalPiece] = []
         for name in names:
-            lineage, piece = _lineage_of(name), _piece_of(name)
-            if lineage is not None:
-                timeline = TimelineId(int(lineage[:8], 16))
-                _require_one_lineage(cluster, timeline, lineages.setdefault(timeline, lineage), lineage)
-            if piece is not None:
-                pieces.append(piece)
+            if (place := wal_place(name)) is not None:
+                known = lineages.setdefault(place.timeline, place.lineage)
+                _require_one_lineage(cluster, place.timeline, known, place.lineage)
+                pieces += pieces_at(name, place)
         return tuple(sorted(pieces, key=lambda piece: (piece.timeline, piece.start, piece.end, piece.is_partial)))
 
     def read(self, piece: WalPiece) -> bytes:
@@ -110,9 +113,8 @@ class WalArchive:
     def _replacement(self, piece: WalPiece, error: errors.Damaged) -> WalPiece:
         """What holds all bytes of a range that is gone: a receiver at work replaces ranges. Else raises the error."""
         if error.spec is errors.RP004 and piece.is_partial:
-            _, _, cluster, _, _ = piece.name.split("/")
-            for other in sorted(self.pieces(cluster), key=lambda other: other.is_partial):
-                if other.timeline == piece.timeline and other.start <= piece.start and piece.end <= other.end:
+            for other in sorted(self.pieces(cluster_of(piece.name)), key=lambda other: other.is_partial):
+                if other.covers(piece):
                     return other
         raise error
 
@@ -129,14 +131,14 @@ class WalArchive:
         """The history is stored; RP007 when the timeline has another one."""
         folder = self._folder(cluster, timeline, content)
         self._require_only_lineage(cluster, timeline, folder)
-        name = f"wal/{folder}/{timeline.history_name}"
+        name = f"{WAL_PREFIX}{folder}/{timeline.history_name}"
         sealed = seal_object(self._keyring, Kind.HISTORY, name, content)
         if not self._store.put_if_absent(name, sealed):
             self._read_history(name)
 
     def read_history(self, cluster: str, timeline: TimelineId) -> bytes | None:
         """The history, None when none is held; RP005, RP007 when two are."""
-        prefix = f"wal/{_checked(cluster)}/{timeline.hexadecimal}-"
+        prefix = f"{WAL_PREFIX}{_checked(cluster)}/{timeline.hexadecimal}-"
         found = [name for name in self._store.list(prefix) if name.endswith(f"/{timeline.history_name}")]
         for name in found[1:]:
             _require_one_lineage(cluster, timeline, found[0], name)
@@ -173,11 +175,10 @@ class WalArchive:
         """One listing per timeline and process. Two that arrive at once both pass; readers then refuse to mix."""
         if folder in self._only_lineages:
             return
-        for root in ("wal", "tmp/wal"):
-            for name in self._store.list(f"{root}/{cluster}/{timeline.hexadecimal}-"):
-                found = _lineage_of(name)
-                if found is not None:
-                    _require_one_lineage(cluster, timeline, found, folder.rpartition("/")[2])
+        for prefix in WAL_PREFIXES:
+            for name in self._store.list(f"{prefix}{cluster}/{timeline.hexadecimal}-"):
+                if (place := wal_place(name)) is not None:
+                    _require_one_lineage(cluster, timeline, place.lineage, folder.rpartition("/")[2])
         self._only_lineages.add(folder)
 
 
@@ -201,7 +202,7 @@ def _mark_of(found: Any) -> Mark | None:
 
 
 def _checked(cluster: str) -> str:
-    if not _CLUSTER.fullmatch(cluster):
+    if not is_cluster(cluster):
         raise ValueError(f"found the cluster {cluster!r}, expected a system identifier in decimal")
     return cluster
 
@@ -211,29 +212,12 @@ def _cluster_and_timeline(folder: str) -> tuple[str, TimelineId]:
     return cluster, TimelineId(int(lineage[:8], 16))
 
 
-def _lineage_of(name: str) -> str | None:
-    folder = name.split("/")[-2]
-    return folder if _LINEAGE.fullmatch(folder) else None
-
-
-def _piece_of(name: str) -> WalPiece | None:
-    """What the name says; None for histories and whatever else lies there."""
-    *_, lineage, leaf = name.split("/")
-    if not _LINEAGE.fullmatch(lineage):
-        return None
-    timeline = TimelineId(int(lineage[:8], 16))
-    if match := _RANGE.fullmatch(leaf):
-        start, end = Lsn(int(match[1], 16)), Lsn(int(match[2], 16))
-        if start >= end:
-            return None
-        return WalPiece(timeline=timeline, start=start, end=end, name=name, is_partial=True)
-    if match := _SEGMENT.fullmatch(leaf):
-        size = int(match[2])
-        if size not in _SEGMENT_SIZES:
-            return None
-        segment = WalSegment.parse(match[1], size * _MEBIBYTE)
-        return WalPiece(timeline=timeline, start=segment.start, end=segment.end, name=name, is_partial=False)
-    return None
+def pieces_at(name: str, place: WalPlace) -> Iterator[WalPiece]:
+    """What the name says; nothing of histories and whatever else lies there."""
+    if (found := place.range) is not None:
+        yield WalPiece(timeline=place.timeline, start=found[0], end=found[1], name=name, is_partial=True)
+    elif (segment := place.segment) is not None:
+        yield WalPiece(timeline=place.timeline, start=segment.start, end=segment.end, name=name, is_partial=False)
 
 
 def _require_one_lineage(cluster: str, timeline: TimelineId, one: str, other: str) -> None:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from safepoint.model.lsn import Lsn, WalSegment
 from safepoint.model.measures import Clock
-from safepoint.repository.commit.journal_entry import JournalEvent, wal_stored
+from safepoint.repository.commit.journal_event import JournalEvent, wal_stored
 
 _MOST_SEGMENTS = 64
 _MOST_AGE = timedelta(minutes=10)

@@ -5,37 +5,62 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Generator
 from collections.abc import Set as AbstractSet
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from safepoint import errors
 from safepoint.model.backup import BackupManifest, BlobRef
-from safepoint.repository.commit.backups import BACKUPS_PREFIX
-from safepoint.repository.commit.journal_entry import backup_made, digest_of, index_put
+from safepoint.model.measures import Clock
+from safepoint.repository.commit.journal import Journal
+from safepoint.repository.commit.journal_entry import digest_of
+from safepoint.repository.commit.journal_event import backup_made, index_put
 from safepoint.repository.commit.leases import HeldLease, begin_lease
 from safepoint.repository.commit.manifest import manifest_to_json
 from safepoint.repository.maps.files import BackupFiles
 from safepoint.repository.maps.fingerprints import fingerprint_keys
 from safepoint.repository.maps.ingest import Ingest, IngestKeys
 from safepoint.repository.maps.references import References
+from safepoint.repository.names import manifest_name
 from safepoint.repository.packs.index import put_indexes
+from safepoint.repository.packs.index_cache import IndexCache
 from safepoint.repository.packs.pack import blob_id_key
 from safepoint.repository.packs.usable import UsableBlobs
 from safepoint.repository.packs.writer import PackWriter
+from safepoint.repository.reserve import keep_reserve
 from safepoint.repository.sealing import objects
-from safepoint.repository.sealing.key_changes import require_newest
-from safepoint.repository.sealing.seal import Kind
-from safepoint.stores.port import NotFound
+from safepoint.repository.sealing.key_listing import require_newest
+from safepoint.repository.sealing.seal import Keyring, Kind
+from safepoint.stores.port import NotFound, Store
 
-if TYPE_CHECKING:
-    from safepoint.repository.repository import Repository
+
+class Home(Protocol):
+    """What a backup needs of the repository that it is written into."""
+
+    store: Store
+    keyring: Keyring
+    clock: Clock
+    journal: Journal
+
+    def files(self, manifest: BackupManifest) -> BackupFiles:
+        """The files of a backup."""
+        ...
+
+    def readable_backups(self) -> tuple[tuple[BackupManifest, ...], tuple[str, ...]]:
+        """All backups that open, and the names of those that do not."""
+        ...
+
+    def index_cache(self, cluster: str) -> IndexCache:
+        """What is known of where blobs of this cluster lie."""
+        ...
+
+    def flush_journal(self) -> None:
+        """The journal speaks of all WAL stored so far."""
+        ...
 
 
 class BackupWriter:
     """A backup being written: its files through `ingest`, then its manifest. `Repository.write_backup()` makes it."""
 
-    def __init__(
-        self, repository: Repository, lease: HeldLease, cluster: str, level: int, avoid: AbstractSet[bytes]
-    ) -> None:
+    def __init__(self, repository: Home, lease: HeldLease, cluster: str, level: int, avoid: AbstractSet[bytes]) -> None:
         self._repository = repository
         self._lease = lease
         self._usable = UsableBlobs(repository.store, repository.keyring, lease, avoid)
@@ -60,7 +85,7 @@ class BackupWriter:
         `ingest` must be finished. After ST001, the same call again settles whether the backup exists.
         """
         self._require_whole(manifest)
-        repository, name = self._repository, f"{BACKUPS_PREFIX}{manifest.system_identifier}/{self._lease.id}"
+        repository, name = self._repository, manifest_name(manifest.system_identifier, self._lease.id)
         if self._sealed is None or self._sealed[0] != manifest:
             body = manifest_to_json(manifest)
             self._sealed = manifest, objects.seal_object(repository.keyring, Kind.MANIFEST, name, body)
@@ -114,7 +139,7 @@ class BackupWriter:
 
 @contextlib.contextmanager
 def begin_backup(
-    repository: Repository,
+    repository: Home,
     *,
     database: str,
     cluster: str,
@@ -131,6 +156,8 @@ def begin_backup(
         writer = BackupWriter(repository, lease, cluster, level, avoid)
         with writer.begin(parent):
             yield writer
+        if parent is None and writer.is_committed:
+            keep_reserve(store)
     finally:
         if writer is None or not writer.is_committed:
             # Killed here, or no answer? The lease stays open until a collection finds it stale.

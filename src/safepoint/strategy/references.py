@@ -138,15 +138,26 @@ def _read(path: Path) -> str:
         message = f"found {(error.strerror or str(error)).lower()} at {path}, expected a readable file"
     except UnicodeDecodeError:  # its text would hold the secret's bytes
         message = f"found bytes that are no UTF-8 in {path}, expected one line of text"
-    raise errors.CF003.error(
-        message,
-        hints=[
+    raise errors.CF003.error(message, hints=_hints_for(path))
+
+
+def _hints_for(path: Path) -> list[errors.Hint]:
+    """What may be wrong with the path; how to make the file only where nothing is, for the command replaces what is."""
+    quoted = shlex.quote(str(path))
+    if not os.path.lexists(path):
+        return [
             errors.ask("is the path meant relative to the folder of the strategy file?"),
-            errors.run(
-                f"make the file, readable by its owner only: `install -m 600 /dev/null {shlex.quote(str(path))}`"
-            ),
-        ],
-    )
+            errors.run(f"make the file, readable by its owner only: `install -m 600 /dev/null {quoted}`"),
+        ]
+    if path.exists() and not path.is_file():
+        return [
+            errors.ask(f"is {path} what you mean? it is a {'folder' if path.is_dir() else 'device or pipe'}"),
+            errors.run("name the file that holds the secret"),
+        ]
+    return [
+        errors.ask("is it the file you mean, and may this user read it?"),
+        errors.run(f"see who may: `ls -lL {quoted}`"),
+    ]
 
 
 def _exposure(path: Path) -> tuple[str, ...]:

@@ -288,7 +288,8 @@ def _chosen(values: Iterable[_N], name: str | None, section: str) -> _N:
             hints=[errors.run("name the one you mean")],
         )
     close = get_close_matches(name, named, n=1)
+    add = errors.run(f"{'name one of these, or ' if named else ''}add {section} to the strategy file")
     raise errors.CF004.error(
         f'found "{name}", expected the name of a {section} (known: {known})',
-        hints=[errors.ask(f'did you mean "{close[0]}"?')] if close else [],
+        hints=[errors.ask(f'did you mean "{close[0]}"?')] if close else [add],
     )

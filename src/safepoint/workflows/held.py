@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC
 
 from safepoint import errors
 from safepoint.backup.fetch_coverage import fetch_coverage
 from safepoint.model.backup import BackupManifest
 from safepoint.model.coverage import Coverage, Interval
 from safepoint.model.json_value import Json
-from safepoint.model.measures import format_instant
+from safepoint.model.measures import format_count, format_instant
 from safepoint.model.proof import ProofLevel
 from safepoint.repository import Repository
 from safepoint.strategy import BackupKind, Strategy
+from safepoint.workflows.check_record import last_check
 
 VERIFICATIONS = "verifications"
 """Records of backups that were read back whole."""
@@ -31,6 +34,7 @@ class Proven:
         return "damaged" if self.is_damaged else self.level.value
 
 
+_SHOWN = 5
 NOT_READ = Proven(level=ProofLevel.STORED)
 
 
@@ -62,6 +66,33 @@ def holdings_of(repository: Repository, database: str) -> Holdings:
     return Holdings(cluster=cluster, backups=backups, coverage=coverage, unreadable=unreadable)
 
 
+def databases_in(repository: Repository) -> list[str]:
+    """The names of the databases that have a backup which opens."""
+    return sorted({backup.database for backup in repository.readable_backups()[0]})
+
+
+def only_database(repository: Repository, name: str | None, url: str, command: str) -> str:
+    """The database meant, of those that the repository at the URL holds; BK003 names them, and the command with one."""
+    names = databases_in(repository)
+    found = [known for known in names if name in {None, known}]
+    if len(found) == 1:
+        return found[0]
+    known = ", ".join(names) or "none"
+    if not names:
+        hints = [
+            errors.ask("is that the repository meant? no backup was ever finished in it"),
+            errors.run("take one, with a strategy file that names it: `safepoint backup`"),
+        ]
+    else:
+        hints = [errors.run(f"name it, as in `{command.format(names[0])}`")]
+    message = (
+        f"found {format_count(len(names), 'database')} in {url} ({known}), expected one, or the name of one"
+        if name is None
+        else f"found no database {name} in {url}, expected one of: {known}"
+    )
+    raise errors.BK003.error(message, hints=hints)
+
+
 def first_tier(strategy: Strategy) -> str | None:
     """The first tier of physical backups, to be named in commands."""
     return next((tier.name for tier in strategy.tiers if tier.kind is BackupKind.PHYSICAL), None)
@@ -77,18 +108,33 @@ def chosen_backup(repository: Repository, database: str, backup_id: str | None) 
     backups = backups_of(repository, database)
     found = [backup for backup in backups if backup_id in {None, backup.id}]
     if not found:
-        known = ", ".join(backup.id for backup in backups[-5:]) or "none"
-        raise errors.BK003.error(
-            f"found no backup {backup_id or 'at all'} of {database}, expected one of: {known}",
-            hints=[errors.run(f"take one: `safepoint backup {database}`")],
-        )
+        raise _no_such_backup(database, backup_id, [backup.id for backup in backups])
     return found[-1]
 
 
+def _no_such_backup(database: str, backup_id: str | None, known: Sequence[str]) -> errors.SafepointError:
+    take = errors.run(f"take one: `safepoint backup {database}`")
+    if not known:
+        return errors.BK003.error(
+            f"found no backup of {database} in this repository, expected {backup_id or 'at least one'}",
+            hints=[errors.ask("is it the right repository, and the database's right name?"), take],
+        )
+    newest = ", ".join(known[-_SHOWN:])
+    return errors.BK003.error(
+        f"found no backup {backup_id} of {database} among {len(known)}, expected one, such as the newest: {newest}",
+        hints=[errors.run(f"list them all: `safepoint backups {database}`"), take],
+    )
+
+
 def proofs_of(repository: Repository) -> dict[str, Proven]:
-    """What is known of each backup, by id; one that is not named is stored, and nothing has read it back."""
+    """What is known of each backup, by id; one that is not named is stored, and nothing has read it back.
+
+    What the last check found not to be whole is damaged, unless it was read back whole since.
+    """
     proven: dict[str, Proven] = {}
+    verified: dict[str, str] = {}  # instants as they are written, in UTC: their order is that of their texts
     for record in repository.records(VERIFICATIONS):
+        verified[str(record["backup"])] = str(record.get("at", ""))
         proven[str(record["backup"])] = Proven(
             level=ProofLevel(str(record["level"])), is_damaged=bool(record["is_damaged"])
         )
@@ -96,7 +142,11 @@ def proofs_of(repository: Repository) -> dict[str, Proven]:
         before = proven.get(str(record["backup"]), NOT_READ)
         level = max(before.level, ProofLevel(str(record["proof"])), key=lambda level: level.rank)
         proven[str(record["backup"])] = Proven(level=level, is_damaged=before.is_damaged)
-    return proven
+    check = last_check(repository)
+    if check is None:
+        return proven
+    lost = {name for name in check.lost if verified.get(name, "") < check.at.astimezone(UTC).isoformat()}
+    return proven | {name: replace(proven.get(name, NOT_READ), is_damaged=True) for name in lost}
 
 
 def describe(coverage: Coverage) -> list[str]:

@@ -32,7 +32,7 @@ from safepoint.strategy import (
     resolve,
 )
 from safepoint.strategy.kinds import located
-from safepoint.workflows.repositories import make_or_open, store_warnings
+from safepoint.workflows.repositories import make_or_open, require_apart, store_warnings
 
 _READABLE = 0o666  # the strategy holds no secrets; the umask decides who else reads and writes it
 _LOCAL_HOSTS = {None, "localhost", "127.0.0.1", "::1"}
@@ -47,6 +47,7 @@ class Wishes:
     name: str | None = None
     repository: str | None = None
     key: str = "env:SAFEPOINT_KEY"
+    allows_weak: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,10 +86,12 @@ def find_out(wishes: Wishes, environment: Mapping[str, str] = os.environ) -> Fin
 
 
 def plan_init(wishes: Wishes, found: Findings) -> Plan:
-    """Writes the file, after making or opening the repository when one was named."""
+    """Writes the file, after making or opening the repository when one was named; RP002 if inside another one."""
     path = wishes.directory / FILE_NAME
     name = name_for(wishes.name or found.database.database)
     repository = located(wishes.repository, wishes.directory) if wishes.repository else None
+    if repository is not None:
+        require_apart(repository)
     write = Step(
         name="write-strategy",
         action="init.write_strategy",
@@ -255,7 +258,7 @@ def _warnings(wishes: Wishes, found: Findings) -> list[str]:
 
 def _create_repository(url: str, key: str, wishes: Wishes, environment: Mapping[str, str]) -> JsonObject:
     passphrase = None if key == "none" else resolve(key, base=wishes.directory, environment=environment).secret
-    return make_or_open(url, passphrase)
+    return make_or_open(url, passphrase, reference=key, allows_weak=wishes.allows_weak)
 
 
 def _write_strategy(step: Step, _context: Context) -> JsonObject:
@@ -263,7 +266,14 @@ def _write_strategy(step: Step, _context: Context) -> JsonObject:
     try:
         create_durably(path, text.encode(), _READABLE)
     except FileExistsError as error:
-        raise errors.CF005.error(f"found {path} written meanwhile, expected no strategy file there") from error
+        raise errors.CF005.error(
+            f"found {path} written meanwhile, expected no strategy file there",
+            changed="that file was left as it is; the repository named was made or opened",
+            hints=[
+                errors.ask("did somebody else initialise this folder just now?"),
+                errors.run("see what it states: `safepoint status`"),
+            ],
+        ) from error
     except OSError as error:
         raise errors.CF007.error(
             f"found that {path} cannot be written ({(error.strerror or str(error)).lower()}), expected it to be",

@@ -11,15 +11,29 @@ import psycopg
 from safepoint.errors import SafepointError, Unreachable
 from safepoint.migration.status import State as MigrationState
 from safepoint.model.measures import Clock, system_clock
-from safepoint.monitoring.situation import BackupSeen, MigrationsSeen, ServerSeen, Situation, SlotSeen, WalSeen
+from safepoint.monitoring.situation import (
+    BackupSeen,
+    MigrationsSeen,
+    RepositorySeen,
+    ServerSeen,
+    Situation,
+    SlotSeen,
+    WalSeen,
+)
 from safepoint.postgres.connect import connect
 from safepoint.postgres.facts import fetch_server_facts
 from safepoint.postgres.replication import slot_name
+from safepoint.repository import Repository
+from safepoint.repository.care.remembered_damage import remembered_damage
+from safepoint.repository.care.verification_memory import read_memory, verified_share
 from safepoint.strategy import DatabaseStrategy, Platform
+from safepoint.workflows.check_record import last_check
 from safepoint.workflows.held import NOT_READ, Holdings, Proven, first_tier, holdings_of, proofs_of
 from safepoint.workflows.migrate import survey_migrations
 from safepoint.workflows.project import Project
 
+_OF_THE_STORE = ("RP", "ST")
+"""How the codes begin of errors that the repository's store gave, or what lies in it."""
 _SLOT = """
 SELECT active, wal_status,
        CASE WHEN NOT pg_is_in_recovery() THEN pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::bigint END
@@ -36,6 +50,7 @@ class _Held:
     wal: WalSeen | None = None
     obstacle: str = ""
     unreadable: tuple[str, ...] = ()
+    repository: RepositorySeen | None = None
 
 
 def situation_of(project: Project, name: str, *, clock: Clock = system_clock) -> Situation:
@@ -56,6 +71,7 @@ def situation_of(project: Project, name: str, *, clock: Clock = system_clock) ->
         cluster=held.cluster,
         backups=held.backups,
         unreadable=held.unreadable,
+        repository=held.repository,
         wal=held.wal,
         migrations=tuple(_look_at_migrations(project, database, item.name) for item in database.migrations),
     )
@@ -100,10 +116,14 @@ def _look_at_repository(project: Project, database: DatabaseStrategy) -> _Held:
         return _Held(obstacle=f'this version backs up no database of platform "{database.platform.value}"')
     try:
         repository = project.repository()
+    except SafepointError as error:
+        return _Held(obstacle=error.message, repository=_closed(error))
+    seen = _look_at_objects(repository)
+    try:
         held = holdings_of(repository, database.name)
         proofs = proofs_of(repository)
     except SafepointError as error:
-        return _Held(obstacle=error.message)
+        return _Held(obstacle=error.message, repository=seen)
     backups = tuple(
         BackupSeen(
             id=backup.id,
@@ -117,7 +137,38 @@ def _look_at_repository(project: Project, database: DatabaseStrategy) -> _Held:
         for backup in held.backups
     )
     wal = WalSeen(latest=_latest(held, proofs), gaps=held.coverage.gaps) if backups else None
-    return _Held(cluster=held.cluster, backups=backups, wal=wal, unreadable=held.unreadable)
+    return _Held(cluster=held.cluster, backups=backups, wal=wal, unreadable=held.unreadable, repository=seen)
+
+
+def _closed(error: SafepointError) -> RepositorySeen:
+    """Gone, out of reach or under another key: with the error's own advice."""
+    was_asked = error.spec.code.startswith(_OF_THE_STORE)
+    return RepositorySeen(obstacle=error.message, cure=_advice(error), was_asked=was_asked)
+
+
+def _advice(error: SafepointError) -> str:
+    return " ".join(hint.text if hint.text.endswith("?") else f"{hint.text};" for hint in error.hints).rstrip(";")
+
+
+def _look_at_objects(repository: Repository) -> RepositorySeen:
+    """What the repository remembers; what was found damaged is read once more, for it may have been mended."""
+    try:
+        memory = read_memory(repository)
+        damaged = remembered_damage(repository) if memory.damaged else {}
+        share = verified_share(repository, memory)
+        check = last_check(repository)
+    except SafepointError as error:
+        return RepositorySeen(obstacle=error.message, cure=_advice(error))
+    return RepositorySeen(
+        objects=share.objects,
+        verified=share.verified,
+        verified_at=share.newest,
+        damaged=tuple(sorted(damaged.keys() - (frozenset[str]() if check is None else check.unneeded))),
+        checked_at=None if check is None else check.at,
+        check_damaged=0 if check is None else check.damaged,
+        check_unknown=0 if check is None else check.unknown,
+        check_found="" if check is None else check.first,
+    )
 
 
 def _latest(held: Holdings, proofs: dict[str, Proven]) -> datetime | None:

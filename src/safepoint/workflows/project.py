@@ -9,10 +9,10 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from safepoint import errors
 from safepoint.model.secret import Secret
-from safepoint.postgres.url import DatabaseUrl
 from safepoint.repository import Repository, open_repository
 from safepoint.stores import open_store
 from safepoint.strategy import (
@@ -26,6 +26,9 @@ from safepoint.strategy import (
 )
 from safepoint.strategy.kinds import located
 from safepoint.workflows.places import local_places
+
+if TYPE_CHECKING:
+    from safepoint.postgres.url import DatabaseUrl
 
 
 def _process_environment() -> Mapping[str, str]:
@@ -41,6 +44,8 @@ class Project:
 
     def database_url(self, database: DatabaseStrategy) -> DatabaseUrl:
         """Where the database is; the direct URL where there is one. CF003 when the reference leads nowhere."""
+        from safepoint.postgres.url import DatabaseUrl  # noqa: PLC0415 - psycopg: 0.1 s that care of a repository saves
+
         return DatabaseUrl.parse(resolve_in(self.strategy, database.connection, self.environment).reveal())
 
     def self_managed(self, name: str | None) -> DatabaseStrategy:

@@ -6,15 +6,16 @@ from collections.abc import Sequence
 
 from safepoint import errors
 from safepoint.model.json_value import Json
-from safepoint.model.measures import format_bytes
+from safepoint.model.measures import format_bytes, format_count
 from safepoint.repository import Repository
 from safepoint.repository.care.copy import Copied, CopyPlan, copy, plan_copy
 from safepoint.repository.care.progress import Report
 from safepoint.workflows.care_job import CareJob, care_plan
-from safepoint.workflows.repository_source import Located, require_two
+from safepoint.workflows.repository_location import Located, require_two
 
 _SIBLING = "a sibling: objects go as they are, each checked on its way"
 _STRANGER = "a stranger: every file is opened, and sealed anew under the other's keys"
+_MEANS = {True: "about", False: "at most"}
 
 
 def prepare_copy(place: Located, to: Located, backups: Sequence[str], *, as_stranger: bool = False) -> CareJob[Copied]:
@@ -36,7 +37,8 @@ def prepare_copy(place: Located, to: Located, backups: Sequence[str], *, as_stra
         plan=care_plan(
             "copy",
             place.name,
-            f"copy {len(plan.backups)} backups and {plan.objects} objects of WAL and records to {to.name}",
+            f"copy {format_count(len(plan.backups), 'backup')} and {format_count(plan.objects, 'object')} "
+            f"of WAL and records to {to.name}",
             url=place.url,
             facts=[("to", to.url), *_facts(plan)],
             warnings=[finding.text for finding in plan.findings],
@@ -63,9 +65,12 @@ def copied_to_json(copied: Copied) -> dict[str, Json]:
 
 def _facts(plan: CopyPlan) -> list[tuple[str, str]]:
     """The cost, before anything is paid."""
-    cost = f"reads {format_bytes(plan.read_bytes)}, sends {format_bytes(plan.sent_bytes)}, {plan.requests} requests"
+    cost = (
+        f"reads {format_bytes(plan.read_bytes)} here, sends {format_bytes(plan.sent_bytes)} there, "
+        f"{format_count(plan.requests, 'request')}"
+    )
     kept_out = [("not brought back", f"{name}: it was expired there") for name in plan.kept_out]
-    return [("is", _SIBLING if plan.is_sibling else _STRANGER), ("at most", cost), *kept_out]
+    return [("is", _SIBLING if plan.is_sibling else _STRANGER), (_MEANS[plan.is_sibling], cost), *kept_out]
 
 
 def _require_known(source: Repository, backups: Sequence[str]) -> None:

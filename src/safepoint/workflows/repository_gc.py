@@ -2,35 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
-
 from safepoint.model.json_value import Json
 from safepoint.model.measures import format_bytes
 from safepoint.repository import Repository
-from safepoint.repository.care.collect import Collected, collect, plan_collection
-from safepoint.repository.care.journalled_store import JournalledStore
-from safepoint.repository.care.node_source import NodeSource
+from safepoint.repository.care.collect import collect, plan_collection
+from safepoint.repository.care.collection_values import Collected
 from safepoint.repository.care.progress import Report
-from safepoint.repository.commit.backups import CommittedBackup
-from safepoint.repository.commit.journal_entry import packs_collected
 from safepoint.repository.commit.leases import OpenLease, open_leases
-from safepoint.repository.packs.index_upkeep import drop_packs
 from safepoint.workflows.care_job import CareJob, care_plan
-from safepoint.workflows.repository_source import Located
+from safepoint.workflows.repository_location import Located
 
 _FORCED = "all open leases are ended: a writer that is at work loses its backup, which must be taken again"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Marking:
-    """What backups need, for a collection."""
-
-    repository: Repository
-
-    def __call__(self, backups: Sequence[CommittedBackup]) -> AbstractSet[bytes]:
-        return self.repository.needed_packs(backups, NodeSource(self.repository).reader())
 
 
 def prepare_gc(place: Located, *, is_dry_run: bool, force: bool) -> CareJob[Collected]:
@@ -49,7 +31,9 @@ def prepare_gc(place: Located, *, is_dry_run: bool, force: bool) -> CareJob[Coll
     )
 
     def work(report: Report) -> Collected:
-        return _look(repository, force=force) if is_dry_run else _collect(repository, report, force=force)
+        if is_dry_run:
+            return plan_collection(repository, force=force)
+        return collect(repository, force=force, report=report)
 
     return CareJob(
         plan=plan, repository=repository, work=work, to_json=lambda found: collected_to_json(found, repository)
@@ -76,6 +60,7 @@ def collected_to_json(collected: Collected, repository: Repository) -> dict[str,
         ],
         "undeletable": list(collected.undeletable),
         "unreadable": list(collected.unreadable),
+        "strangers": list(collected.strangers),
     }
 
 
@@ -94,37 +79,9 @@ def describe_collected(collected: Collected, repository: Repository, *, is_dry_r
         lines.append(("waits", f"{waiting.packs} packs, {format_bytes(waiting.stored_bytes)}, for:"))
         lines += [("", _describe(lease, repository)) for lease in waiting.leases]
     lines += [("refused to go", name) for name in collected.undeletable]
-    return lines + [("does not open", name) for name in collected.unreadable]
+    lines += [("does not open", name) for name in collected.unreadable]
+    return lines + [("passed over", f"{name}, put by nobody who has the key") for name in collected.strangers]
 
 
 def _describe(lease: OpenLease, repository: Repository) -> str:
     return f"lease {lease.id}: {lease.describe(repository.clock())}"
-
-
-def _look(repository: Repository, *, force: bool) -> Collected:
-    mark = _Marking(repository=repository)
-    return plan_collection(
-        repository.store,
-        repository.keyring,
-        mark=mark,
-        clock=repository.clock,
-        force=force,
-        claimed=repository.claimed_backups,
-    )
-
-
-def _collect(repository: Repository, report: Report, *, force: bool) -> Collected:
-    journalled = JournalledStore(repository.store, repository.journal)
-    collected = collect(
-        repository.store,
-        repository.keyring,
-        mark=_Marking(repository=repository),
-        drop_packs_from_indexes=lambda packs: drop_packs(journalled, repository.keyring, packs),
-        clock=repository.clock,
-        force=force,
-        claimed=repository.claimed_backups,
-        report=report,
-    )
-    if collected.deleted_packs:
-        repository.journal.note([packs_collected(collected.deleted_packs)])
-    return collected

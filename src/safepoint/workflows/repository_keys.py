@@ -10,36 +10,30 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from safepoint import errors
+from safepoint.errors import SafepointError
 from safepoint.model.json_value import Json, JsonObject
-from safepoint.model.measures import Clock, format_instant, system_clock
+from safepoint.model.measures import Clock, format_count, format_instant, system_clock
 from safepoint.model.secret import Secret
-from safepoint.repository import Places
 from safepoint.repository.commit.journal import Journal
-from safepoint.repository.commit.journal_entry import key_added, key_removed, key_rotated
+from safepoint.repository.commit.journal_event import key_added, key_removed, key_rotated
+from safepoint.repository.names import slot_name
 from safepoint.repository.opening import open_keys
-from safepoint.repository.sealing.key_changes import (
-    KeySlot,
-    add_key,
-    add_recovery_key,
-    list_keys,
-    remove_key,
-    rotate,
-)
+from safepoint.repository.sealing.key_changes import add_key, add_recovery_key, remove_key, rotate
+from safepoint.repository.sealing.key_listing import KeySlot, list_keys
 from safepoint.repository.sealing.key_memory import require_known_keys
 from safepoint.repository.sealing.keys import KEY_LOST_STATEMENT, OpenedKeys, generation_label, next_generation
-from safepoint.repository.sealing.slots import slot_name
 from safepoint.steps.execute import Action, Context, Observer, Run, execute
 from safepoint.steps.journal import MemoryJournal
 from safepoint.steps.plan import Plan, Step
 from safepoint.stores import Store, open_store
-from safepoint.strategy.references import resolve
-from safepoint.workflows.places import local_places
-from safepoint.workflows.project import Project
+from safepoint.workflows.passphrases import require_strong, weakness_warnings
+from safepoint.workflows.repository_location import Located
 
 _PREFIX = "repository.key."
 _LEAST_PREFIX = 4
 _FAULTY = "{} does not hold: no rotation gives it anything; remove it when nobody needs it"
 _STALE = "{} does not open the newest generation: what is sealed now stays closed to it; remove it, add it anew"
+_OWN = "it is the one in use: {} opens nothing afterwards; this and every later command must name another key"
 _REMOVED = (
     "who knows the removed key and kept a copy of the store opens all that was sealed so far, and what is sealed next "
     "until `safepoint repository key rotate`"
@@ -52,19 +46,17 @@ _ROTATED = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyRing:
-    """A repository of the strategy, opened for its keys, and the slots it has."""
+    """A repository, opened for its keys, and the slots it has."""
 
-    name: str
-    url: str
+    place: Located
     store: Store
     opened: OpenedKeys
     slots: tuple[KeySlot, ...]
-    places: Places
 
     def journal(self, opened: OpenedKeys, clock: Clock) -> Journal:
         """This machine's, sealed with these keys."""
         repository = opened.description.id
-        state = self.places.state_of(repository)
+        state = self.place.places.journal_of(repository, str(self.store))
         return Journal(self.store, opened.keyring, repository=repository, clock=clock, state=state)
 
 
@@ -120,52 +112,59 @@ class KeyChange:
         }
 
 
-def open_key_ring(project: Project, repository: str | None) -> KeyRing:
-    """The repository of that name, or the first, and its slots; RP003 for one without encryption, RP008."""
-    strategy = project.strategy.repository(repository)
-    url = project.repository_url(strategy)
-    store = open_store(url)
-    opened = open_keys(store, project.repository_key(strategy)).require_whole()
-    places = local_places(project.environment)
-    require_known_keys(opened, places.state_of(opened.description.id))
-    slots = list_keys(store, opened)
-    return KeyRing(name=strategy.name, url=url, store=store, opened=opened, slots=slots, places=places)
+def open_key_ring(place: Located) -> KeyRing:
+    """The repository and its slots; RP003 for one without encryption, RP008."""
+    opened = place.open_keys()
+    with place.named():
+        require_known_keys(opened, place.places.state_of(opened.description.id))
+        store = open_store(place.url)
+        slots = list_keys(store, opened)
+    return KeyRing(place=place, store=store, opened=opened, slots=slots)
 
 
 def prepare_add(
-    project: Project, repository: str | None, *, name: str | None, passphrase_from: str | None
+    place: Located, *, name: str | None, passphrase_from: str | None, allows_weak: bool = False
 ) -> KeyChange:
-    """The plan to add the passphrase that the reference leads to, or a new recovery key without one; CF003."""
-    ring = open_key_ring(project, repository)
-    passphrase = None
-    if passphrase_from is not None:
-        strategy = project.strategy
-        folders = strategy.dotenv_folders
-        passphrase = resolve(
-            passphrase_from, base=strategy.directory, environment=project.environment, dotenv_folders=folders
-        ).secret
+    """The plan to add the passphrase that the reference leads to, or a new recovery key without one; CF003.
+
+    RP014 for a passphrase that is easy to guess, unless that is allowed; RP009 for one that opens a slot already.
+    """
+    ring = open_key_ring(place)
+    passphrase = None if passphrase_from is None else place.resolve(passphrase_from)
+    if passphrase is not None and not allows_weak:
+        require_strong(passphrase, str(passphrase_from))
+    if passphrase is not None:
+        _require_new(ring, passphrase, str(passphrase_from))
     what = "a recovery key" if passphrase_from is None else f"the passphrase of {passphrase_from}"
     label = name or ("recovery key" if passphrase_from is None else "passphrase")
     step = _step("add", f"add {what} as {label!r}", {"name": label, "passphrase_from": passphrase_from})
     shown = ["the recovery key is shown once, on stdout, and kept nowhere: print it"] if passphrase is None else []
-    return KeyChange(plan=_plan(ring, step, [*shown, KEY_LOST_STATEMENT]), ring=ring, passphrase=passphrase)
+    weak = [] if passphrase is None else weakness_warnings(passphrase, str(passphrase_from))
+    return KeyChange(plan=_plan(ring, step, [*shown, *weak, KEY_LOST_STATEMENT]), ring=ring, passphrase=passphrase)
 
 
-def prepare_remove(project: Project, repository: str | None, slot: str) -> KeyChange:
-    """The plan to remove the slot whose id begins so; RP009 unless it is exactly one."""
-    ring = open_key_ring(project, repository)
+def prepare_remove(place: Located, slot: str, *, force: bool = False) -> KeyChange:
+    """The plan to remove the slot whose id begins so; RP009 unless it is exactly one.
+
+    RP009, too, unless with `force`, for the one in use: whatever names that key finds the repository closed.
+    """
+    ring = open_key_ring(place)
     found = _chosen(ring.slots, slot)
+    if found.is_own and not force and any(slot.is_current and slot is not found for slot in ring.slots):
+        raise _in_use(place, found)
     step = _step("remove", f"remove slot {found.id}, {found.name!r}", {"slot": found.id})
-    own = ["it is the one that `key` of this repository opens: name another there"] if found.is_own else []
+    own = [_OWN.format(place.key)] if found.is_own else []
     return KeyChange(plan=_plan(ring, step, [*own, _REMOVED]), ring=ring)
 
 
-def prepare_rotate(project: Project, repository: str | None) -> KeyChange:
+def prepare_rotate(place: Located) -> KeyChange:
     """The plan to seal with a new generation, which every current slot shown opens."""
-    ring = open_key_ring(project, repository)
+    ring = open_key_ring(place)
     current: list[Json] = [slot.id for slot in ring.slots if slot.is_current]
     label = generation_label(next_generation(ring.opened.description, ring.opened.masters))
-    step = _step("rotate", f"seal with generation {label}, opened by {len(current)} slots", {"slots": current})
+    step = _step(
+        "rotate", f"seal with generation {label}, opened by {format_count(len(current), 'slot')}", {"slots": current}
+    )
     return KeyChange(plan=_plan(ring, step, [_ROTATED]), ring=ring)
 
 
@@ -209,21 +208,57 @@ def _plan(ring: KeyRing, step: Step, warnings: Sequence[str]) -> Plan:
     generation = generation_label(ring.opened.keyring.generation)
     return Plan(
         verb=f"repository key {step.name}",
-        subject=ring.name,
-        title=f"change the keys of repository {ring.name}",
+        subject=ring.place.name,
+        title=f"change the keys of repository {ring.place.name}",
         steps=(step,),
-        facts=(("url", ring.url), ("generation", generation), *slots),
+        facts=(("url", ring.place.url), ("generation", generation), *slots),
         warnings=(*told, *warnings),
+    )
+
+
+def _require_new(ring: KeyRing, passphrase: Secret, reference: str) -> None:
+    """A second slot for one passphrase would outlive the removal of the first."""
+    try:
+        opened = open_keys(ring.store, passphrase)
+    except SafepointError as error:
+        if error.spec is errors.RP003:
+            return
+        raise
+    raise errors.RP009.error(
+        f"found that {reference} opens slot {opened.slot} already, expected a passphrase that opens none",
+        hints=[
+            errors.ask("is it the passphrase in use? then name another one"),
+            errors.run("see which slots there are: `safepoint repository key list`"),
+        ],
+    )
+
+
+def _in_use(place: Located, slot: KeySlot) -> errors.SafepointError:
+    return errors.RP009.error(
+        f"found slot {slot.id}, {slot.name!r}, to be the one that {place.key} opens just now, "
+        "expected one that is not in use",
+        hints=[
+            errors.ask(
+                "shall the passphrase be replaced? Then add the new one, name it as the repository's key, and "
+                "remove this one with that"
+            ),
+            errors.run("add one: `safepoint repository key add --passphrase-from REF`"),
+            errors.run(f"when it must go now: `safepoint repository key remove {slot.id} --force`"),
+        ],
     )
 
 
 def _chosen(slots: Sequence[KeySlot], beginning: str) -> KeySlot:
     """The only slot whose id begins so; at least four digits."""
-    found = [slot for slot in slots if len(beginning) >= _LEAST_PREFIX and slot.id.startswith(beginning.lower())]
+    if len(beginning) < _LEAST_PREFIX:
+        raise errors.RP009.error(
+            f"found {beginning!r} for a slot, expected its id or how that begins, by at least {_LEAST_PREFIX} digits",
+            hints=[errors.run("list them: `safepoint repository key list`")],
+        )
+    found = [slot for slot in slots if slot.id.startswith(beginning.lower())]
     if len(found) != 1:
         raise errors.RP009.error(
-            f"found {len(found)} slots that begin with {beginning!r} among {len(slots)}, expected one, "
-            f"by at least {_LEAST_PREFIX} digits",
+            f"found {format_count(len(found), 'slot')} beginning with {beginning!r} among {len(slots)}, expected one",
             hints=[errors.run("list them: `safepoint repository key list`")],
         )
     return found[0]

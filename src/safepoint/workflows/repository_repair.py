@@ -7,21 +7,20 @@ from dataclasses import replace
 
 from safepoint import errors
 from safepoint.model.json_value import Json
+from safepoint.model.measures import format_bytes, format_count
 from safepoint.repository import Repository
 from safepoint.repository.care.check import Checked, check
 from safepoint.repository.care.finding import Finding, FindingKind
-from safepoint.repository.care.journalled_store import with_journalled_indexes
-from safepoint.repository.care.progress import Report
-from safepoint.repository.care.remembered_damage import remembered_damage
+from safepoint.repository.care.progress import Report, no_report
 from safepoint.repository.care.repair import plan_repair, repair
-from safepoint.repository.care.repair_values import Repaired
+from safepoint.repository.care.repair_values import RepairAction, Repaired
 from safepoint.workflows.care_job import CareJob, care_plan
-from safepoint.workflows.repository_source import Located, require_two
+from safepoint.workflows.repository_location import Located, require_two
 
 _WHOLE = frozenset({FindingKind.UNLISTED_PACK})
 
 
-def prepare_repair(place: Located, copies: Sequence[Located]) -> CareJob[Repaired]:
+def prepare_repair(place: Located, copies: Sequence[Located], report: Report = no_report) -> CareJob[Repaired]:
     """The plan to mend the repository with the help of these others; opens them all and looks what is wrong.
 
     CF004 for a copy that is the repository itself, or that was named twice.
@@ -31,31 +30,35 @@ def prepare_repair(place: Located, copies: Sequence[Located]) -> CareJob[Repaire
             require_two(known, other)
     repository = place.open()
     helpers = [_opened(repository, place, other) for other in copies]
-    checked = check(repository)
-    damaged = _known_damage(repository, checked)
-    plan = plan_repair(repository, copies=helpers, damaged=damaged)
+    checked = check(repository, report=report)
+    plan = plan_repair(repository, copies=helpers, damaged=_known_damage(checked), report=report)
 
     def work(report: Report) -> Repaired:
-        done = repair(with_journalled_indexes(repository), copies=helpers, damaged=damaged, report=report)
+        done = repair(repository, plan, report=report)
         return replace(done, unrepaired=tuple(_with_affected(finding, checked) for finding in done.unrepaired))
 
     return CareJob(
         plan=care_plan(
             "repair",
             place.name,
-            f"carry out {len(plan.actions)} repairs",
+            f"carry out {format_count(len(plan.actions), 'repair')}",
             url=place.url,
             facts=[
                 *(("from", other.url) for other in copies),
-                *((action.kind.value, action.text) for action in plan.actions),
+                *((action.kind.value, _told(action)) for action in plan.actions),
+                ("to read", f"{format_bytes(plan.read_bytes)} at most, and about as much to put"),
             ],
             warnings=[f"not mended by this: {finding.text}" for finding in plan.hopeless],
-            arguments={"repairs": [action.to_json() for action in plan.actions]},
+            arguments={"repairs": [action.to_json() for action in plan.actions], "read_bytes": plan.read_bytes},
         ),
         repository=repository,
         work=work,
         to_json=repaired_to_json,
     )
+
+
+def _told(action: RepairAction) -> str:
+    return f"{action.text} ({format_bytes(action.read_bytes)})" if action.read_bytes else action.text
 
 
 def repaired_to_json(repaired: Repaired) -> dict[str, Json]:
@@ -68,12 +71,11 @@ def repaired_to_json(repaired: Repaired) -> dict[str, Json]:
     }
 
 
-def _known_damage(repository: Repository, checked: Checked) -> frozenset[str]:
-    """What the check found, and what verifications found and is so still."""
+def _known_damage(checked: Checked) -> frozenset[str]:
+    """What the check found, also of what verifications had found before it."""
     # A pack that no index lists is whole as far as anybody knows: it is listed again, and not rewritten.
     damaged = (finding for finding in checked.findings if finding.is_damage and finding.kind not in _WHOLE)
-    found = {name for finding in damaged for name in finding.objects}
-    return frozenset(found | remembered_damage(repository).keys())
+    return frozenset(name for finding in damaged for name in finding.objects)
 
 
 def _with_affected(finding: Finding, checked: Checked) -> Finding:

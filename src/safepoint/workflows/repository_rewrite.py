@@ -11,7 +11,7 @@ from safepoint.repository.care.progress import Report
 from safepoint.repository.care.rewrite import RewritePlan, Rewritten, plan_repack, plan_reseal, repack, reseal
 from safepoint.repository.sealing.keys import generation_label
 from safepoint.workflows.care_job import CareJob, care_plan
-from safepoint.workflows.repository_source import Located
+from safepoint.workflows.repository_location import Located
 
 _OLD_COPIES = (
     "who holds a lost key and a copy of the store made before this still opens that copy; what is not in a pack "

@@ -25,21 +25,21 @@ from safepoint.recovery.plan import plan_restore, proofs_of, restore_actions
 from safepoint.recovery.proofs import Proof, Question
 from safepoint.recovery.targets import PinnedRecovery, choose, parse_target, passed_over
 from safepoint.recovery.verdict import level_of
-from safepoint.repository import Repository, open_repository
+from safepoint.repository import Repository
 from safepoint.steps.execute import Observer, Run, execute
 from safepoint.steps.journal import open_file_journal, read_file_journal
 from safepoint.steps.plan import Plan
-from safepoint.stores import open_store
-from safepoint.strategy import resolve
-from safepoint.strategy.kinds import located
 from safepoint.workflows import held
-from safepoint.workflows.held import RESTORES, Holdings, chosen_backup, holdings_of
-from safepoint.workflows.places import local_places, state_directory
+from safepoint.workflows.held import RESTORES, Holdings, chosen_backup, holdings_of, only_database
+from safepoint.workflows.places import state_directory
 from safepoint.workflows.project import Project
+from safepoint.workflows.repository_location import located_at
 
 _DATABASES = """
 SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate AND datname <> 'postgres' ORDER BY 1
 """
+
+_DAMAGE_OF_REPOSITORY = frozenset({errors.RP004, errors.RP005, errors.BK004, errors.WL002})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,8 +89,14 @@ class Restore:
         path = _journal_path(self.plan)
         if not self._is_under_way(path):
             path.unlink(missing_ok=True)
-        with open_file_journal(path, self.plan) as journal, restore_actions(self.source.repository) as actions:
-            return execute(self.plan, actions=actions, journal=journal, observer=observer)
+        try:
+            with open_file_journal(path, self.plan) as journal, restore_actions(self.source.repository) as actions:
+                return execute(self.plan, actions=actions, journal=journal, observer=observer)
+        except Damaged as error:
+            if error.spec in _DAMAGE_OF_REPOSITORY:
+                nearer = [hint for hint in error.hints if hint not in error.spec.hints]
+                error.hints = (*nearer, *_mending(self.source.database))
+            raise
 
     def _is_under_way(self, journal: Path) -> bool:
         """Whether the directory holds this very plan, not concluded; a journal alone speaks of a lost directory."""
@@ -111,11 +117,9 @@ def source_of(project: Project, name: str | None, repository: str | None) -> Sou
 
 def source_at(url: str, key: str, name: str | None, environment: Mapping[str, str] = os.environ) -> Source:
     """A repository by URL and key alone; the database may be left out when it holds one. CF003, RP001, RP003."""
-    here = Path.cwd()
-    passphrase = None if key == "none" else resolve(key, base=here, environment=environment).secret
-    repository = open_repository(open_store(located(url, here)), passphrase, places=local_places(environment))
-    names = sorted({backup.database for backup in repository.readable_backups()[0]})
-    return Source(repository=repository, database=_named(name, names, url))
+    repository = located_at(url, key, environment).open()
+    command = f"safepoint restore {{}} --repository {url} --to TARGET --into DIR"
+    return Source(repository=repository, database=only_database(repository, name, url, command))
 
 
 def prepare_restore(
@@ -185,27 +189,19 @@ def conclude(restore: Restore, run: Run) -> Restored:
     return restored
 
 
-def _named(name: str | None, names: Sequence[str], url: str) -> str:
-    """The database meant, of those that the repository holds; BK003 names them."""
-    found = [known for known in names if name in {None, known}]
-    if len(found) == 1:
-        return found[0]
-    known = ", ".join(names) or "none"
-    if not names:
-        hints = [errors.ask("is that the repository meant? no backup was ever finished in it")]
-    else:
-        hints = [errors.run(f"name it: `safepoint restore {names[0]} --repository {url} …`")]
-    message = (
-        f"found {len(names)} databases in {url} ({known}), expected one, or the name of one"
-        if name is None
-        else f"found no database {name} in {url}, expected one of: {known}"
+def _mending(database: str) -> tuple[errors.Hint, ...]:
+    """What helps against damage in the repository, wherever it was met."""
+    return (
+        errors.ask("does another repository hold a copy, as a sibling or not?"),
+        errors.run("mend this one from it: `safepoint repository repair --from NAME|URL`; then restore again"),
+        errors.run("see what else it concerns: `safepoint repository check`"),
+        errors.run(f"or restore from another backup: `safepoint backups {database}` names them for --backup ID"),
     )
-    raise errors.BK003.error(message, hints=hints)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Suspects:
-    """The backups that their last verification found damaged; `unknown` says why that cannot be known."""
+    """The backups that their last verification, or a check, found damaged; `unknown` says why that cannot be known."""
 
     damaged: frozenset[str]
     unknown: str | None = None
@@ -214,7 +210,9 @@ class _Suspects:
         if self.unknown is not None:
             return [f"which backups were found damaged is unknown: {self.unknown}"]
         if backup_id in self.damaged:
-            return [f"the last verification of {backup_id} found damage; every file is checked as it is written"]
+            return [
+                f"the last verification, or check, of {backup_id} found damage; every file is checked as it is written"
+            ]
         return []
 
 
@@ -229,7 +227,7 @@ def _suspects(repository: Repository) -> _Suspects:
 
 def _passed_over(pinned: PinnedRecovery, holdings: Holdings, damaged: Collection[str]) -> list[tuple[str, str]]:
     names = passed_over(pinned, holdings.coverage, damaged)
-    return [("passed over", f"{name}: its last verification found damage") for name in names]
+    return [("passed over", f"{name}: its last verification, or check, found damage") for name in names]
 
 
 def _has_begun_to_finish(journal: Path) -> bool:

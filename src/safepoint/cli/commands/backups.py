@@ -6,18 +6,38 @@ from collections.abc import Mapping
 
 import typer
 
-from safepoint.cli.options import ConfigOption, DatabaseArgument, JsonOption, RepositoryOption, command
+from safepoint.cli.options import (
+    FIRST_KEY,
+    ConfigOption,
+    DatabaseArgument,
+    JsonOption,
+    KeyOption,
+    PlaceOption,
+    command,
+)
 from safepoint.cli.show import data, print_json, print_table, talk
 from safepoint.errors import ExitCode
 from safepoint.model.measures import format_bytes, format_instant
+from safepoint.repository import Repository
 from safepoint.workflows.back_up import backup_to_json
-from safepoint.workflows.held import NOT_READ, Holdings, coverage_to_json, describe, holdings_of, proofs_of
+from safepoint.workflows.held import (
+    NOT_READ,
+    Holdings,
+    coverage_to_json,
+    databases_in,
+    describe,
+    holdings_of,
+    only_database,
+    proofs_of,
+)
 from safepoint.workflows.project import load_project
+from safepoint.workflows.repository_location import is_url, located_at
 
 
 def backups(
     database: DatabaseArgument = None,
-    repository: RepositoryOption = None,
+    repository: PlaceOption = None,
+    key: KeyOption = FIRST_KEY,
     config: ConfigOption = None,
     is_json: JsonOption = False,
 ) -> None:
@@ -25,9 +45,12 @@ def backups(
 
     Needs a repository; works while the server is down.
     """
-    project = load_project(config)
-    name = project.strategy.database(database).name
-    opened = project.repository(repository)
+    if repository is not None and is_url(repository):
+        opened = located_at(repository, key).open()
+        name = _named(opened, database, repository)
+    else:
+        project = load_project(config)
+        opened, name = project.repository(repository), project.strategy.database(database).name
     held = holdings_of(opened, name)
     proofs = proofs_of(opened)
     level = {item.id: str(proofs.get(item.id, NOT_READ)) for item in held.backups}
@@ -39,6 +62,13 @@ def backups(
         _print(held, level)
     if held.unreadable:
         raise typer.Exit(ExitCode.ATTENTION)
+
+
+def _named(repository: Repository, database: str | None, url: str) -> str:
+    """The database meant; of an empty repository any, which then has no backups."""
+    if database is None and not databases_in(repository):
+        return ""
+    return only_database(repository, database, url, f"safepoint backups {{}} --repository {url}")
 
 
 def _print(held: Holdings, level: Mapping[str, str]) -> None:
@@ -57,7 +87,9 @@ def _print(held: Holdings, level: Mapping[str, str]) -> None:
     print_table(("backup", "tier", "ended", "timeline", "size", "added", "proof"), rows)
     for unreadable in held.unreadable:
         talk.print(f"warning: {unreadable} does not open: whose backup it is cannot be said")
-    data.print("\nrestorable:" if held.backups else "no backup yet")
+    if held.backups:
+        data.print()
+    data.print("restorable:" if held.backups else "no backup yet")
     for line in describe(held.coverage):
         data.print(f"  {line}")
 

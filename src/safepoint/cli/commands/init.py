@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from safepoint.cli.carry_out import show_then_execute
-from safepoint.cli.options import DryRunOption, JsonOption, command
-from safepoint.cli.show import print_facts, print_json
+from safepoint.cli.options import FIRST_KEY, RECOVERY_HINT, AllowWeakOption, DryRunOption, JsonOption, command
+from safepoint.cli.show import print_facts, print_json, talk
 from safepoint.model.json_value import Json
 from safepoint.steps.execute import execute
 from safepoint.steps.journal import MemoryJournal
@@ -39,7 +39,8 @@ def init(
     ] = None,
     key: Annotated[
         str, typer.Option(metavar="REFERENCE", help="Where the repository's key is kept; `none`: no encryption.")
-    ] = "env:SAFEPOINT_KEY",
+    ] = FIRST_KEY,
+    allow_weak_key: AllowWeakOption = False,
     dry_run: DryRunOption = False,
     is_json: JsonOption = False,
 ) -> None:
@@ -47,7 +48,9 @@ def init(
 
     Needs the server, no repository; makes one, or opens the one that is there, when it is named.
     """
-    wishes = Wishes(directory=Path.cwd(), url=url, name=name, repository=repository, key=key)
+    wishes = Wishes(
+        directory=Path.cwd(), url=url, name=name, repository=repository, key=key, allows_weak=allow_weak_key
+    )
     found = find_out(wishes)
     plan = plan_init(wishes, found)
     run = show_then_execute(
@@ -63,6 +66,9 @@ def init(
         print_json(_as_json(path, found))
     else:
         print_facts([("wrote", path), ("next", "`safepoint status`")])
+    made = run.outcomes.get("create-repository", {})
+    if made.get("is_new") and made.get("is_encrypted"):
+        talk.print(RECOVERY_HINT)
 
 
 app = command(init, "init")

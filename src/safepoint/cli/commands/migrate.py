@@ -44,7 +44,8 @@ def status(
         for warning in found.warnings:
             talk.print(f"warning: {warning}")
         pending = len(found.history.of(State.PENDING))
-        data.print(f"\n{pending} pending" if pending else "\nnothing is pending")
+        data.print()
+        data.print(f"{pending} pending" if pending else "nothing is pending")
     if found.history.of(State.FAILED) or found.history.of(State.EDITED):
         raise typer.Exit(ExitCode.ATTENTION)
 

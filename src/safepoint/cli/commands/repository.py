@@ -1,32 +1,40 @@
-"""`safepoint repository`: its verbs, in the order in which they are needed."""
+"""`safepoint repository`: its verbs, in the order in which they are needed, each imported when it is asked for."""
 
 from __future__ import annotations
 
 import typer
 
-from safepoint.cli.commands.repository_check import check
-from safepoint.cli.commands.repository_copy import copy
-from safepoint.cli.commands.repository_expire import expire
-from safepoint.cli.commands.repository_gc import gc
-from safepoint.cli.commands.repository_init import init
-from safepoint.cli.commands.repository_key import app as key_app
-from safepoint.cli.commands.repository_repair import repair
-from safepoint.cli.commands.repository_rewrite import repack, reseal
-from safepoint.cli.commands.repository_stats import stats
-from safepoint.cli.commands.repository_unlock import unlock
-from safepoint.cli.commands.repository_verify import verify
-from safepoint.cli.options import EXIT_STATUS
+from safepoint.cli.lazy import Verb, group_of
 
-app = typer.Typer(name="repository", no_args_is_help=True, add_completion=False, rich_markup_mode=None)
-VERBS = (init, check, verify, repair, gc, copy, stats, unlock, expire, repack)
+
+def _verb(name: str, line: str, module: str) -> Verb:
+    return Verb(name=name, line=line, module=f"repository_{module}", member="app" if name == "key" else name)
+
+
+VERBS = (
+    _verb("init", "Make a repository, or open the one that is there.", "init"),
+    _verb("check", "Check that everything is there that backups need.", "check"),
+    _verb("verify", "Read stored objects and authenticate every byte.", "verify"),
+    _verb("repair", "Mend what is damaged or missing, from what is left and from copies.", "repair"),
+    _verb("gc", "Delete what no backup needs, beside writers at work.", "gc"),
+    _verb("copy", "Copy what another repository lacks: backups, WAL, records.", "copy"),
+    _verb("stats", "Show bytes by database and tier, growth, garbage, WAL.", "stats"),
+    _verb("unlock", "End the lease of a writer that died.", "unlock"),
+    _verb("expire", "Give a backup up, for good.", "expire"),
+    _verb("acknowledge", "Say in the journal that somebody has looked at these findings of it.", "acknowledge"),
+    _verb("repack", "Rewrite packs that are mostly not needed any more.", "rewrite"),
+    _verb("key", "Keys: which passphrases and recovery keys open a repository.", "key"),
+)
+
+app = typer.Typer(
+    name="repository",
+    cls=group_of(VERBS),
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+)
 
 
 @app.callback()
 def repository() -> None:
     """Repositories: where backups and WAL are kept."""
-
-
-for _verb in VERBS:
-    app.command(_verb.__name__, epilog=EXIT_STATUS)(_verb)
-key_app.command("reseal", epilog=EXIT_STATUS)(reseal)
-app.add_typer(key_app, name="key")

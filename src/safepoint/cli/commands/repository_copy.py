@@ -18,10 +18,11 @@ from safepoint.cli.commands.repository_options import (
 )
 from safepoint.cli.options import ConfigOption, DryRunOption, JsonOption
 from safepoint.cli.show import print_facts, print_json
-from safepoint.model.measures import format_bytes
+from safepoint.model.measures import format_bytes, format_count
+from safepoint.repository.care.copy_values import Copied
 from safepoint.workflows.project import load_project
 from safepoint.workflows.repository_copy import copied_to_json, prepare_copy
-from safepoint.workflows.repository_source import locate
+from safepoint.workflows.repository_location import locate
 
 
 def copy(
@@ -44,7 +45,10 @@ def copy(
 ) -> None:
     """Copy what another repository lacks: backups, WAL, records.
 
-    The plan tells the cost. A backup is there when all of it is there. Killed anywhere, the same command goes on.
+    The plan tells the cost: bytes to read from this store and to put into the other. To a sibling go the objects
+    that it lacks, as they are stored; for a stranger it is the size of files and WAL when they are opened, the most
+    that it can be. The end tells what was read and sent, with all maps and indexes.
+    A backup is there when all of it is there. Killed anywhere, or out of room, the same command goes on.
     Exits 13 when something in the source is damaged; the rest is copied.
     """
     place = place_of(name, repository, key, config)
@@ -60,8 +64,18 @@ def copy(
         print_findings(copied.findings)
         print_facts(
             [
-                ("copied", f"{len(copied.backups)} backups, {copied.packs} packs, {copied.objects} other objects"),
-                ("sent", format_bytes(copied.sent_bytes)),
+                ("copied", _counts(copied)),
+                ("read here", format_bytes(copied.read_bytes)),
+                ("sent there", format_bytes(copied.sent_bytes)),
             ]
         )
     end_with(copied.findings)
+
+
+def _counts(copied: Copied) -> str:
+    counts = (
+        format_count(len(copied.backups), "backup"),
+        format_count(copied.packs, "pack"),
+        format_count(copied.objects - len(copied.backups), "other object"),
+    )
+    return ", ".join(counts)

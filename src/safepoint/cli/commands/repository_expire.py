@@ -15,7 +15,7 @@ from safepoint.cli.commands.repository_options import (
 )
 from safepoint.cli.options import ConfigOption, DryRunOption, JsonOption
 from safepoint.cli.show import print_facts, print_json
-from safepoint.workflows.repository_expiry import expired_to_json, prepare_expiry
+from safepoint.workflows.repository_expire import expired_to_json, prepare_expiry
 
 
 def expire(
@@ -31,7 +31,7 @@ def expire(
     dry_run: DryRunOption = False,
     is_json: JsonOption = False,
 ) -> None:
-    """Give a backup up, for good. Its bytes are freed by the next `gc`.
+    """Give a backup up, for good. The next `gc` frees what only it needed.
 
     Refused for the newest proven backup of a database.
     """
@@ -44,4 +44,4 @@ def expire(
     if is_json:
         print_json(expired_to_json(expired))
     else:
-        print_facts([("expired", expired.backup), ("free its bytes", "`safepoint repository gc`")])
+        print_facts([("expired", expired.backup), ("free what only it needed", "`safepoint repository gc`")])

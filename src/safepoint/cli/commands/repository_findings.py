@@ -10,7 +10,7 @@ from safepoint.cli.show import data, talk
 from safepoint.errors import ExitCode
 from safepoint.model.measures import format_instant
 from safepoint.repository.care.finding import Affected, Finding, FindingKind, Loss
-from safepoint.repository.commit.journal_finding import Severity
+from safepoint.repository.severity import Severity
 
 _NAMES = 5
 _MENDS = (

@@ -32,7 +32,8 @@ def gc(
     """Delete what no backup needs, beside writers at work.
 
     What they may still need waits for their leases. With --dry-run it says what would go and what waits for whom.
-    With --force it ends all leases: their backups are void. Exits 3 when something refuses to go, or does not open.
+    With --force it ends all leases: their backups are void. Exits 3 when something refuses to go, does not open, or was
+    put there by a stranger.
     """
     job = prepare_gc(place_of(name, repository, key, config), is_dry_run=dry_run, force=force)
     collected = carried_out(job, is_dry_run=False, is_json=is_json)
@@ -41,7 +42,9 @@ def gc(
         print_json(collected_to_json(collected, job.repository))
     else:
         print_facts(describe_collected(collected, job.repository, is_dry_run=dry_run))
-    if collected.waiting:
+    if collected.waiting or collected.spared_packs:
         talk.print("hint: when a writer is dead: `safepoint repository unlock LEASE`; then collect again")
-    if collected.undeletable or collected.unreadable:
+    if collected.strangers:
+        talk.print("hint: who else can write to this store? what was passed over can be deleted by hand")
+    if collected.undeletable or collected.unreadable or collected.strangers:
         raise typer.Exit(ExitCode.ATTENTION)

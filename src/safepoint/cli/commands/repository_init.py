@@ -8,11 +8,11 @@ import typer
 
 from safepoint.cli.carry_out import show_then_execute
 from safepoint.cli.commands.repository_options import FIRST_KEY, KeyOption, NameArgument, PlaceOption, place_of
-from safepoint.cli.options import ConfigOption, DryRunOption, JsonOption
+from safepoint.cli.options import RECOVERY_HINT, AllowWeakOption, ConfigOption, DryRunOption, JsonOption
 from safepoint.cli.show import outcome_lines, print_facts, print_json, talk
 from safepoint.workflows.project import load_project
 from safepoint.workflows.repositories import prepare_creation
-from safepoint.workflows.repository_source import locate
+from safepoint.workflows.repository_location import locate
 
 
 def init(
@@ -30,6 +30,7 @@ def init(
     ] = FIRST_KEY,
     repository: PlaceOption = None,
     key: KeyOption = FIRST_KEY,
+    allow_weak_key: AllowWeakOption = False,
     config: ConfigOption = None,
     dry_run: DryRunOption = False,
     is_json: JsonOption = False,
@@ -39,7 +40,7 @@ def init(
     Whoever loses every key of an encrypted repository loses every backup in it: add a recovery key.
     """
     other = None if sibling_of is None else locate(lambda: load_project(config), sibling_of, sibling_key)
-    job = prepare_creation(place_of(name, repository, key, config), other)
+    job = prepare_creation(place_of(name, repository, key, config), other, allows_weak=allow_weak_key)
     run = show_then_execute(job.plan, job.execute, is_dry_run=dry_run, is_json=is_json)
     if run is None:
         return
@@ -49,4 +50,4 @@ def init(
     else:
         print_facts(outcome_lines(outcome))
     if outcome["is_new"] and outcome["is_encrypted"]:
-        talk.print("hint: print a recovery key and lock it up: `safepoint repository key add --recovery`")
+        talk.print(RECOVERY_HINT)

@@ -7,12 +7,13 @@ from typing import Annotated
 import typer
 
 from safepoint.cli.carry_out import show_then_execute
-from safepoint.cli.options import EXIT_STATUS, ConfigOption, DryRunOption, JsonOption, RepositoryOption
+from safepoint.cli.commands.repository_options import FIRST_KEY, KeyOption, NameArgument, PlaceOption, place_of
+from safepoint.cli.commands.repository_rewrite import reseal
+from safepoint.cli.options import EXIT_STATUS, AllowWeakOption, ConfigOption, DryRunOption, JsonOption
 from safepoint.cli.show import data, outcome_lines, print_facts, print_json, print_table, talk
 from safepoint.errors import ExitCode
 from safepoint.model.json_value import JsonObject
 from safepoint.model.measures import format_instant
-from safepoint.workflows.project import load_project
 from safepoint.workflows.repository_keys import (
     KeyChange,
     open_key_ring,
@@ -27,20 +28,25 @@ app = typer.Typer(name="key", no_args_is_help=True, add_completion=False, rich_m
 
 
 @app.callback(epilog=EXIT_STATUS)
-def key() -> None:
+def keys() -> None:
     """Keys: which passphrases and recovery keys open a repository."""
 
 
 @app.command("add", epilog=EXIT_STATUS)
 def add(
-    name: Annotated[str | None, typer.Option(metavar="TEXT", help="What people call it; anybody can read it.")] = None,
+    name: NameArgument = None,
+    label: Annotated[
+        str | None, typer.Option("--name", metavar="TEXT", help="What people call the key; anybody can read it.")
+    ] = None,
     recovery: Annotated[
         bool, typer.Option("--recovery", help="A new recovery key, shown once on stdout, to be printed and locked up.")
     ] = False,
     passphrase_from: Annotated[
         str | None, typer.Option(metavar="REF", help="Where the new passphrase is: env:NAME, file:PATH or cmd:COMMAND.")
     ] = None,
-    repository: RepositoryOption = None,
+    allow_weak_key: AllowWeakOption = False,
+    repository: PlaceOption = None,
+    key: KeyOption = FIRST_KEY,
     config: ConfigOption = None,
     dry_run: DryRunOption = False,
     is_json: JsonOption = False,
@@ -48,7 +54,8 @@ def add(
     """Let one more passphrase, or a new recovery key, open the repository. No stored data is rewritten."""
     if recovery == (passphrase_from is not None):
         raise typer.BadParameter("give either --recovery or --passphrase-from REF")
-    job = prepare_add(load_project(config), repository, name=name, passphrase_from=passphrase_from)
+    place = place_of(name, repository, key, config)
+    job = prepare_add(place, name=label, passphrase_from=passphrase_from, allows_weak=allow_weak_key)
     outcome = _carried_out(job, is_dry_run=dry_run, is_json=is_json)
     if outcome is None:
         return
@@ -59,26 +66,37 @@ def add(
         print_facts(outcome_lines(outcome))
     else:
         talk.print(f"slot {outcome['slot']}; the recovery key, which is shown only now:")
-        data.out(text.reveal(), highlight=False)
+        data.print(text.reveal())
 
 
 @app.command("remove", epilog=EXIT_STATUS)
 def remove(
     slot: Annotated[str, typer.Argument(metavar="SLOT", help="The slot's id, or how it begins: see `list`.")],
-    repository: RepositoryOption = None,
+    force: Annotated[bool, typer.Option("--force", help="Also the key in use: then name another one.")] = False,
+    repository: PlaceOption = None,
+    key: KeyOption = FIRST_KEY,
     config: ConfigOption = None,
     dry_run: DryRunOption = False,
     is_json: JsonOption = False,
 ) -> None:
-    """Take a passphrase or recovery key out of use. It is shut out of what is written after the next `rotate`."""
-    job = prepare_remove(load_project(config), repository, slot)
+    """Take a passphrase or recovery key out of use. It is shut out of what is written after the next `rotate`.
+
+    Refused for the last one, and for the one in use.
+    """
+    job = prepare_remove(place_of(None, repository, key, config), slot, force=force)
     _show(_carried_out(job, is_dry_run=dry_run, is_json=is_json), is_json=is_json)
 
 
 @app.command("list", epilog=EXIT_STATUS)
-def list_slots(repository: RepositoryOption = None, config: ConfigOption = None, is_json: JsonOption = False) -> None:
+def list_slots(
+    name: NameArgument = None,
+    repository: PlaceOption = None,
+    key: KeyOption = FIRST_KEY,
+    config: ConfigOption = None,
+    is_json: JsonOption = False,
+) -> None:
     """List what opens the repository. Exits 3 when a slot does not hold or does not open everything."""
-    slots = open_key_ring(load_project(config), repository).slots
+    slots = open_key_ring(place_of(name, repository, key, config)).slots
     if is_json:
         print_json([slot_to_json(slot) for slot in slots])
     else:
@@ -100,7 +118,9 @@ def list_slots(repository: RepositoryOption = None, config: ConfigOption = None,
 
 @app.command("rotate", epilog=EXIT_STATUS)
 def rotate(
-    repository: RepositoryOption = None,
+    name: NameArgument = None,
+    repository: PlaceOption = None,
+    key: KeyOption = FIRST_KEY,
     config: ConfigOption = None,
     dry_run: DryRunOption = False,
     is_json: JsonOption = False,
@@ -109,13 +129,19 @@ def rotate(
 
     Exits 3 when slots were added or removed at the same moment: then look at them and rotate again.
     """
-    job = prepare_rotate(load_project(config), repository)
+    job = prepare_rotate(place_of(name, repository, key, config))
     outcome = _carried_out(job, is_dry_run=dry_run, is_json=is_json)
     _show(outcome, is_json=is_json)
-    if outcome is None or not (outcome["left_out"] or outcome["gone"]):
+    if outcome is None:
+        return
+    talk.print("hint: what is stored stays under the old key: to seal it anew, too, `safepoint repository key reseal`")
+    if not outcome["left_out"] and not outcome["gone"]:
         return
     talk.print("warning: slots were added or removed meanwhile: `safepoint repository key list`, then rotate again")
     raise typer.Exit(ExitCode.ATTENTION)
+
+
+app.command("reseal", epilog=EXIT_STATUS)(reseal)
 
 
 def _carried_out(job: KeyChange, *, is_dry_run: bool, is_json: bool) -> JsonObject | None:

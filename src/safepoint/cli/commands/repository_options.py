@@ -5,35 +5,30 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TypeVar
 
 import typer
 
 from safepoint.cli.carry_out import show_then_execute
 from safepoint.cli.narrate import narrated
+from safepoint.cli.options import FIRST_KEY, KeyOption, PlaceOption
+from safepoint.cli.options import RepositoryArgument as NameArgument
 from safepoint.steps.plan import Step
 from safepoint.workflows.care_job import CareJob
 from safepoint.workflows.project import load_project
-from safepoint.workflows.repository_source import DEFAULT_KEY, Located, locate
+from safepoint.workflows.repository_location import Located, locate
+
+__all__ = [
+    "FIRST_KEY",
+    "KeyOption",
+    "NameArgument",
+    "PlaceOption",
+    "carried_out",
+    "looking",
+    "place_of",
+]
 
 Result = TypeVar("Result")
-
-NameArgument = Annotated[
-    str | None,
-    typer.Argument(metavar="NAME", help="The repository, as the strategy file names it; by default its first."),
-]
-PlaceOption = Annotated[
-    str | None,
-    typer.Option(
-        "--repository",
-        metavar="NAME|URL",
-        help="Instead of NAME; with a URL, as file:/srv/backups, no strategy file is needed.",
-    ),
-]
-KeyOption = Annotated[
-    str, typer.Option("--key", metavar="REFERENCE", help="With a repository's URL: where its key is kept, or `none`.")
-]
-FIRST_KEY = DEFAULT_KEY
 
 
 def place_of(name: str | None, repository: str | None, key: str, config: Path | None) -> Located:

@@ -16,7 +16,7 @@ from safepoint.cli.commands.repository_options import (
 from safepoint.cli.options import ConfigOption, DryRunOption, JsonOption
 from safepoint.cli.show import print_facts, print_json, talk
 from safepoint.errors import ExitCode
-from safepoint.model.measures import format_bytes
+from safepoint.model.measures import format_bytes, format_count
 from safepoint.repository.care.rewrite import Rewritten
 from safepoint.workflows.care_job import CareJob
 from safepoint.workflows.repository_rewrite import prepare_repack, prepare_reseal, rewritten_to_json
@@ -69,7 +69,10 @@ def _finish(job: CareJob[Rewritten], *, is_dry_run: bool, is_json: bool) -> None
     else:
         print_facts(
             [
-                ("rewritten", f"{found.packs} packs into {found.new_packs}, {format_bytes(found.written_bytes)}"),
+                (
+                    "rewritten",
+                    f"{format_count(found.packs, 'pack')} into {found.new_packs}, {format_bytes(found.written_bytes)}",
+                ),
                 *(("could not be read", name) for name in found.kept),
             ]
         )

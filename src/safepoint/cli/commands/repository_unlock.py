@@ -15,7 +15,7 @@ from safepoint.cli.commands.repository_options import (
 )
 from safepoint.cli.options import ConfigOption, DryRunOption, JsonOption
 from safepoint.cli.show import data, print_facts, print_json
-from safepoint.workflows.repository_leases import prepare_unlock, unlocked_to_json
+from safepoint.workflows.repository_unlock import prepare_unlock, unlocked_to_json
 
 
 def unlock(
@@ -23,7 +23,9 @@ def unlock(
         str | None,
         typer.Argument(metavar="LEASE", help="The lease's id, or how it begins; by default the only one that is open."),
     ] = None,
-    stale: Annotated[bool, typer.Option("--stale", help="All leases of which nothing was heard for a day.")] = False,
+    stale: Annotated[
+        bool, typer.Option("--stale", help="All leases of which nothing was heard for a day, or whose process is gone.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Also a lease that was heard of within the hour.")] = False,
     repository: PlaceOption = None,
     key: KeyOption = FIRST_KEY,
@@ -34,11 +36,12 @@ def unlock(
     """End the lease of a writer that died.
 
     A collection need then not wait for it. A writer that lives after all loses its backup, and no other. Refused
-    within an hour of its last sign of life.
+    within an hour of its last sign of life, unless its process ran on this machine and is provably gone.
     """
     if stale and lease is not None:
         raise typer.BadParameter(f"found LEASE {lease!r} and --stale, expected one of both")
-    job = prepare_unlock(place_of(None, repository, key, config), lease, stale=stale, force=force)
+    place = place_of(None, repository, key, config)
+    job = prepare_unlock(place, lease, stale=stale, force=force, is_dry_run=dry_run)
     unlocked = carried_out(job, is_dry_run=dry_run, is_json=is_json)
     if unlocked is None:
         return

@@ -8,11 +8,21 @@ from typing import Annotated
 import typer
 
 from safepoint.cli.carry_out import show_then_execute
-from safepoint.cli.options import ConfigOption, DatabaseArgument, DryRunOption, JsonOption, command
+from safepoint.cli.options import (
+    FIRST_KEY,
+    ConfigOption,
+    DatabaseArgument,
+    DryRunOption,
+    JsonOption,
+    KeyOption,
+    PlaceOption,
+    command,
+)
 from safepoint.cli.show import print_facts, print_json
 from safepoint.model.json_value import Json
 from safepoint.recovery.proofs import NO_AMCHECK
 from safepoint.workflows.project import load_project
+from safepoint.workflows.repository_location import is_url
 from safepoint.workflows.restore import Restored, Source, conclude, prepare_restore, source_at, source_of
 
 
@@ -25,16 +35,8 @@ def restore(
         ),
     ] = ...,  # type: ignore[assignment]
     into: Annotated[Path, typer.Option(metavar="DIR", help="An absent or empty directory.")] = ...,  # type: ignore[assignment]
-    repository: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME|URL",
-            help="A repository's name; or its URL, as file:/srv/backups: then no strategy file is needed.",
-        ),
-    ] = None,
-    key: Annotated[
-        str, typer.Option(metavar="REFERENCE", help="With a repository's URL: where its key is kept.")
-    ] = "env:SAFEPOINT_KEY",
+    repository: PlaceOption = None,
+    key: KeyOption = FIRST_KEY,
     backup: Annotated[
         str | None,
         typer.Option(metavar="ID", help="The backup to begin from; by default the newest that is not known damaged."),
@@ -70,8 +72,7 @@ app = command(restore, "restore")
 
 
 def _source(database: str | None, repository: str | None, key: str, config: Path | None) -> Source:
-    """A name is one of the strategy file's; anything with a colon or a slash is a URL or a folder."""
-    if repository is not None and (":" in repository or "/" in repository):
+    if repository is not None and is_url(repository):
         return source_at(repository, key, database)
     return source_of(load_project(config), database, repository)
 

@@ -24,8 +24,9 @@ def verify(
 ) -> None:
     """Read a backup back whole and compare every byte. Exits 13 on damage.
 
-    Every file is compared with what the server said of it. Needs a repository, no server. Proves the level `verified`;
-    a restore proves more.
+    Every file of one backup is compared with what the server said of it. Needs a repository, no server. Proves the
+    level `verified`; a restore proves more. (`safepoint repository verify` looks at stored objects, of all backups, and
+    proves no backup.)
     """
     job = prepare_verification(load_project(config), database, backup, repository)
     run = show_then_execute(job.plan, job.execute, is_dry_run=dry_run, is_json=is_json)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from safepoint.monitoring.checks import backup_age, backup_proof, migrations, receiver, server, wal
+from safepoint.monitoring.checks import backup_age, backup_proof, migrations, receiver, repository, server, wal
 from safepoint.monitoring.finding import Finding
 from safepoint.monitoring.situation import Situation
 
@@ -12,6 +12,7 @@ Check = Callable[[Situation], Sequence[Finding]]
 
 CHECKS: tuple[Check, ...] = (
     server.judge,
+    repository.judge,
     backup_age.judge,
     backup_proof.judge,
     receiver.judge,

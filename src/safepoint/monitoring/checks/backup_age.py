@@ -20,7 +20,10 @@ def judge(situation: Situation) -> tuple[Finding, ...]:
     if not situation.has_repository:
         return (_finding(State.UNKNOWN, "no repository", "add [repository.main] to the strategy file"),)
     if situation.repository_obstacle:
-        return (_finding(State.UNKNOWN, situation.repository_obstacle, "`safepoint backups`"),)
+        is_told = situation.repository is not None and situation.repository.obstacle == situation.repository_obstacle
+        cure = "" if is_told else "`safepoint backups`"
+        fact = "unknown while the repository does not open" if is_told else situation.repository_obstacle
+        return (_finding(State.UNKNOWN, fact, cure),)
     cure = situation.backup_command
     if not situation.sound_backups:
         lacks = "no backup but damaged ones" if situation.backups else "no backup"

@@ -31,5 +31,12 @@ def _newest(situation: Situation) -> tuple[Finding, ...]:
     fact = f"{newest.id} is {newest.proof.value}"
     if newest.proof is ProofLevel.STORED:
         cure = f"`safepoint verify {situation.database}`"
-        return (Finding(check=NAME, state=State.UNKNOWN, fact=f"{fact}, nothing has read it back yet", cure=cure),)
+        return (
+            Finding(
+                check=NAME,
+                state=State.UNKNOWN,
+                fact=f"{fact}: its files were not yet compared with what the server said",
+                cure=cure,
+            ),
+        )
     return (Finding(check=NAME, state=State.GOOD, fact=fact),)

@@ -33,7 +33,7 @@ def _is_past(situation: Situation, gap: Gap) -> bool:
 
 
 def _history(gaps: tuple[Gap, ...]) -> tuple[Finding, ...]:
-    """A remark: nothing can mend it, and a newer backup has made an end of it."""
+    """A notice: nothing can mend it, and a newer backup has made an end of it."""
     if not gaps:
         return ()
     last = gaps[-1]
@@ -42,7 +42,7 @@ def _history(gaps: tuple[Gap, ...]) -> tuple[Finding, ...]:
         f"{count} before the newest sound backup, the last on timeline {last.timeline} from {last.start} "
         f"up to {last.end}: from there to the next backup nothing can be restored"
     )
-    return (Finding(check=NAME, state=State.GOOD, fact=fact),)
+    return (Finding(check=NAME, state=State.NOTICE, fact=fact),)
 
 
 def _gap(situation: Situation, gap: Gap) -> Finding:

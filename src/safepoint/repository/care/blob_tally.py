@@ -17,10 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safepoint.model.backup import BlobRef
-from safepoint.repository.care.spilled_rows import RUN_ROWS, Rows, SpilledRows
+from safepoint.repository.packs.index_file import Rows
+from safepoint.repository.packs.index_sort import RUN_ROWS, RowSorter
 from safepoint.repository.packs.pack import BlobKind
 
-NEEDED = np.dtype([("id", "<u8"), ("pack", "<u4"), ("length", "<u4"), ("raw", "<u4"), ("group", "<u2"), ("kind", "u1")])
+_NEEDED = np.dtype(
+    [("id", "<u8"), ("pack", "<u4"), ("length", "<u4"), ("raw", "<u4"), ("group", "<u2"), ("kind", "u1")]
+)
 _ROW = struct.Struct("<QIIIHB")
 
 
@@ -60,7 +63,7 @@ class BlobTally:
     """Takes what groups need and what packs hold; sums it up. Numbers of packs and groups are the caller's."""
 
     def __init__(self) -> None:
-        self._needed = SpilledRows(NEEDED)
+        self._needed = RowSorter(None, _NEEDED, _ids_of)
         self._buffer = bytearray()
 
     def __enter__(self) -> Self:
@@ -92,8 +95,12 @@ class BlobTally:
 
     def _flush(self) -> None:
         if self._buffer:
-            self._needed.add(np.frombuffer(bytes(self._buffer), NEEDED))
+            self._needed.add(np.frombuffer(bytes(self._buffer), _NEEDED))
             self._buffer.clear()
+
+
+def _ids_of(rows: Rows) -> NDArray[np.uint64]:
+    return rows["id"].astype(np.uint64)
 
 
 def _sums_of(rows: Rows, groups: Collection[int] | None) -> BlobSums:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from safepoint import errors
 from safepoint.model.backup import BlobRef
-from safepoint.repository.care.affected import Losses, Walk, attribute
+from safepoint.repository.care.affected import Walk, attribute
 from safepoint.repository.care.finding import Affected, Finding, FindingKind, is_whole
 from safepoint.repository.care.journal_check import check_journal
 from safepoint.repository.care.locked_out import is_locked_out
@@ -22,15 +22,15 @@ from safepoint.repository.care.node_source import NodeSource
 from safepoint.repository.care.pack_survey import PackSurvey, survey_packs
 from safepoint.repository.care.progress import Report, no_report
 from safepoint.repository.care.remembered_damage import remembered_damage
-from safepoint.repository.care.sound_objects import pack_of
+from safepoint.repository.care.tried_blobs import TriedBlobs
 from safepoint.repository.care.wal_check import check_wal
 from safepoint.repository.commit import tombstones
-from safepoint.repository.commit.journal_finding import Severity
 from safepoint.repository.commit.journal_state import StateKeeper
-from safepoint.repository.packs.pack import pack_name
+from safepoint.repository.names import kind_of, pack_name, packs_name
 from safepoint.repository.packs.replacements import Replacements, read_replacements
 from safepoint.repository.repository import Repository
 from safepoint.repository.sealing.seal import Kind
+from safepoint.repository.severity import Severity
 from safepoint.stores.metering import Meter, MeteredStore
 
 _MOST_NAMES = 100
@@ -41,13 +41,14 @@ class Checked:
     """What the check found and what it looked at; `requests` and `bytes` are what it cost.
 
     `orphan_packs` are those that no backup needs: of writers at work, or garbage. A pack that was replaced counts as
-    needed until a collection has dealt with it.
+    needed until a collection has dealt with it. None: unknown, because packs or indexes are missing or damaged that
+    say what is needed.
     """
 
     findings: tuple[Finding, ...]
     backups: int
     packs: int
-    orphan_packs: int
+    orphan_packs: int | None
     indexes: int
     nodes: int
     wal_objects: int
@@ -90,25 +91,27 @@ class _Check:
         manifests = survey_manifests(self._repository)
         packs = survey_packs(self._repository, self._report)
         remembered = remembered_damage(self._repository)
+        doubted = frozenset(name for name in remembered if kind_of(name) is Kind.JOURNAL)
         packs.distrust(remembered)
-        losses = Losses(self._repository, packs.listed, packs.ends.__contains__)
-        walk = Walk(NodeSource(self._repository).reader(), _is_lost(packs.ends, losses))
+        unlisted = packs.listed - packs.indexed
+        tried = TriedBlobs(self._repository, packs.listed, _is_sound(packs.ends), unlisted)
+        walk = Walk(tried.reader(NodeSource(self._repository)), tried)
         affected = attribute(walk, manifests.manifests.values(), self._report)
         replaced = read_replacements(self._repository.store, self._repository.keyring, is_lenient=True)
-        walk.needed |= losses.used | _replacing(replaced, walk.needed)
+        walk.needed |= tried.used | _replacing(replaced, walk.needed)
         findings = [*manifests.findings, *_pack_findings(packs, walk, affected, replaced.packs)]
         findings += _index_findings(self._repository, packs, walk)
         findings = self._still_true(findings, manifests)
         findings += self._tombstones()
         findings += _remembered(remembered, findings)
         wal_objects, strange = check_wal(self._repository)
-        journal = check_journal(self._repository, self._journal_state, manifests.digests, findings)
+        journal = check_journal(self._repository, self._journal_state, manifests.digests, findings, doubted=doubted)
         usage = meter.usage()
         return Checked(
             findings=tuple(_by_weight([*findings, *strange, *journal.findings])),
             backups=len(manifests.state.existing),
             packs=len(packs.listed),
-            orphan_packs=len(packs.listed - walk.needed),
+            orphan_packs=len(packs.listed - walk.needed) if _are_orphans_known(packs, walk) else None,
             indexes=packs.indexes,
             nodes=walk.nodes,
             wal_objects=wal_objects,
@@ -136,32 +139,38 @@ class _Check:
             text = f"found {name} with a seal that does not hold, expected the packs that are to be deleted"
             kind = FindingKind.DAMAGED_TOMBSTONE
             yield Finding(kind=kind, severity=Severity.DAMAGED, text=text, objects=(name,))
-        for names in tombstones.list_sets(store):
+        for names in tombstones.list_sets(store, keyring):
             if names.is_open:
-                name = tombstones.packs_name(names.id)
+                name = packs_name(names.id)
                 text = f"found {name}, packs that wait to be deleted, expected the next collection to deal with them"
                 kind = FindingKind.OPEN_TOMBSTONE
                 yield Finding(kind=kind, severity=Severity.NOTICE, text=text, objects=(name,))
 
 
 def _remembered(damaged: Mapping[str, str], known: Iterable[Finding]) -> Iterator[Finding]:
-    """What an earlier verification found, and nothing has told of yet; of packs the survey has."""
+    """What an earlier verification found, and nothing has told of yet; packs are the survey's, entries the audit's."""
     told = {name for finding in known for name in finding.objects}
-    for name in sorted(name for name in damaged.keys() - told if pack_of(name) is None):
+    for name in sorted(name for name in damaged.keys() - told if kind_of(name) not in {Kind.PACK, Kind.JOURNAL}):
         kind = FindingKind.DAMAGED_OBJECT
         yield Finding(kind=kind, severity=Severity.DAMAGED, text=damaged[name], objects=(name,))
 
 
-def _is_lost(ends: Mapping[bytes, int], losses: Losses) -> Callable[[BlobRef], bool]:
-    def is_lost(ref: BlobRef) -> bool:
-        return ends.get(ref.pack, 0) < ref.offset + ref.length and losses.is_lost(ref)
+def _is_sound(ends: Mapping[bytes, int]) -> Callable[[BlobRef], bool]:
+    def is_sound(place: BlobRef) -> bool:
+        return place.offset + place.length <= ends.get(place.pack, 0)
 
-    return is_lost
+    return is_sound
 
 
 def _replacing(replaced: Replacements, needed: AbstractSet[bytes]) -> set[bytes]:
     """The packs into which needed ones were moved."""
     return {new for new, old in replaced.replaced_into().items() if old & needed}
+
+
+def _are_orphans_known(packs: PackSurvey, walk: Walk) -> bool:
+    """Whether all that says where needed blobs lie was read; while it was not, nothing counts as garbage."""
+    is_all_there = packs.listed >= walk.touched | walk.broken.keys()
+    return is_all_there and not packs.damaged_indexes and packs.indexed >= walk.needed & packs.listed
 
 
 def _pack_findings(
@@ -172,7 +181,7 @@ def _pack_findings(
         found = _pack_finding(pack, packs, walk, affected.get(pack, ()))
         yield found if pack not in replaced else eased(found)
     orphans = packs.listed - walk.needed
-    if orphans:
+    if orphans and _are_orphans_known(packs, walk):
         text = f"found {len(orphans)} packs that no backup needs: of writers at work, or left to a collection"
         broken = len(orphans & packs.faults.keys())
         text += f"; {broken} of them are damaged" if broken else ""
@@ -217,8 +226,8 @@ def _index_findings(repository: Repository, packs: PackSurvey, walk: Walk) -> It
         severity = Severity.UNKNOWN if is_unknown else Severity.DAMAGED
         yield Finding(kind=kind, severity=severity, text=error.message, objects=(name,))
     stale = tuple(sorted(name for name, count in packs.stale.items() if count))
-    gone = packs.indexed - packs.listed - walk.needed
-    if gone:
+    gone = packs.indexed - packs.listed - walk.touched - walk.broken.keys()
+    if gone and _are_orphans_known(packs, walk):
         text = f"found {len(gone)} packs in indexes that are gone and that nothing needs: left to a collection"
         yield Finding(kind=FindingKind.STALE_INDEX, severity=Severity.NOTICE, text=text, objects=stale[:_MOST_NAMES])
 

@@ -10,20 +10,26 @@ anywhere, the next run goes on. What does not open in the source is told, and th
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
+from functools import partial
 
 from safepoint import errors
 from safepoint.model.backup import BackupManifest
+from safepoint.model.measures import format_bytes, format_count
+from safepoint.repository.care.check import metered_by
 from safepoint.repository.care.copy_sibling import SiblingBackups, copy_objects
 from safepoint.repository.care.copy_stranger import copy_backup, copy_sealed_anew, is_same_backup
-from safepoint.repository.care.copy_survey import Wanted, clusters_of, survey
+from safepoint.repository.care.copy_survey import Wanted, WantedBackup, clusters_of, survey
 from safepoint.repository.care.copy_values import Copied, CopyPlan
 from safepoint.repository.care.finding import Finding, FindingKind
 from safepoint.repository.care.progress import Progress, Report, no_report
-from safepoint.repository.commit.journal_finding import Severity
 from safepoint.repository.repository import Repository
 from safepoint.repository.sealing.key_changes import sync_generations
 from safepoint.repository.sealing.keys import OpenedKeys
+from safepoint.repository.severity import Severity
+from safepoint.stores.metering import Meter
 
 __all__ = ["Copied", "CopyPlan", "copy", "is_sibling", "plan_copy"]
 
@@ -57,49 +63,77 @@ def copy(
     if siblings:
         source, target = _with_equal_keys(source, target)
     wanted = survey(source, target, backups, is_sibling=siblings)
+    read, sent = Meter(), Meter()
+    work = _copy_siblings if siblings else _copy_strangers
     copied = Copied(findings=wanted.findings)
-    if siblings:
-        copied += copy_objects(source, target, wanted.names, report)
-        _drop_covered_ranges(target)
-        return _copy_siblings(source, target, wanted, copied, report)
-    copied += copy_sealed_anew(source, target, wanted, report)
+    try:
+        for each in work(metered_by(read, source), metered_by(sent, target), wanted, report):
+            copied += each
+    except errors.SafepointError as error:
+        raise _interrupted(error, copied, sent.usage().bytes_put, target) from error
+    return replace(copied, read_bytes=read.usage().bytes_got, sent_bytes=sent.usage().bytes_put)
+
+
+def _copy_siblings(source: Repository, target: Repository, wanted: Wanted, report: Report) -> Iterator[Copied]:
+    yield from copy_objects(source, target, wanted.names, report)
     _drop_covered_ranges(target)
-    return _copy_strangers(source, target, wanted, copied, report)
-
-
-def _copy_siblings(source: Repository, target: Repository, wanted: Wanted, copied: Copied, report: Report) -> Copied:
+    if not wanted.backups:
+        return
     backups = SiblingBackups(source, target)
     for done, backup in enumerate(wanted.backups, 1):
-        try:
-            copied += backups.copy(backup)
-        except errors.Damaged as error:
-            copied += Copied(findings=(_uncopied(backup.manifest.id, error),))
+        yield _tried(backup, partial(backups.copy, backup))
         report(Progress(done=done, total=len(wanted.backups), unit="backups"))
-    return copied
 
 
-def _copy_strangers(source: Repository, target: Repository, wanted: Wanted, copied: Copied, report: Report) -> Copied:
+def _copy_strangers(source: Repository, target: Repository, wanted: Wanted, report: Report) -> Iterator[Copied]:
+    yield from copy_sealed_anew(source, target, wanted, report)
+    _drop_covered_ranges(target)
     for done, backup in enumerate(wanted.backups, 1):
-        manifest = backup.manifest
-        try:
-            copied += copy_backup(source, target, manifest, *_parents(source, target, manifest))
-        except errors.Damaged as error:
-            copied += Copied(findings=(_uncopied(manifest.id, error),))
+        yield _tried(backup, partial(_copy_stranger, source, target, backup.manifest))
         report(Progress(done=done, total=len(wanted.backups), unit="backups"))
-    return copied
+
+
+def _copy_stranger(source: Repository, target: Repository, manifest: BackupManifest) -> Copied:
+    return copy_backup(source, target, manifest, *_parents(source, target, manifest))
+
+
+def _tried(backup: WantedBackup, work: Callable[[], Copied]) -> Copied:
+    """What the work copied; what the source has lost becomes a finding."""
+    try:
+        return work()
+    except errors.Damaged as error:
+        text = f"backup {backup.manifest.id} was not copied: {error.message}"
+        return Copied(findings=(Finding(kind=FindingKind.DAMAGED_OBJECT, severity=Severity.DAMAGED, text=text),))
+
+
+def _interrupted(
+    error: errors.SafepointError, copied: Copied, sent_bytes: int, target: Repository
+) -> errors.SafepointError:
+    """The error, with a word on what had arrived by then; that is durable if the store still answers."""
+    if not sent_bytes:
+        return error
+    with contextlib.suppress(errors.SafepointError):
+        target.store.barrier()
+    backups, others = len(copied.backups), copied.objects - len(copied.backups)
+    arrived = f"{format_count(backups, 'whole backup')} and {format_count(others, 'other object')}"
+    own = f"{error.changed}; " if error.spec is errors.RP013 else ""
+    return error.spec.error(
+        error.message,
+        changed=f"{own}{format_bytes(sent_bytes)} arrived and stay, {arrived} among them: the next run goes on there",
+        hints=[*error.hints, errors.run("when that is mended, run the same command again")],
+    )
 
 
 def _drop_covered_ranges(target: Repository) -> None:
     """Ranges of WAL that a complete segment holds by now: in the source, its receiver deletes them."""
     for cluster in clusters_of(target):
         pieces = target.wal_pieces(cluster)
-        whole = {
-            (piece.timeline, piece.start.value // (piece.end - piece.start)) for piece in pieces if not piece.is_partial
-        }
-        sizes = {piece.end - piece.start for piece in pieces if not piece.is_partial}
+        segments = [piece for piece in pieces if not piece.is_partial]
+        starts = [(segment.timeline, segment.start) for segment in segments]
         for piece in pieces:
-            if piece.is_partial and any((piece.timeline, piece.start.value // size) in whole for size in sizes):
-                target.delete_wal_range(cluster, piece)
+            at = bisect_right(starts, (piece.timeline, piece.start)) - 1
+            if piece.is_partial and at >= 0 and segments[at].covers(piece):
+                target.delete_wal_range(piece)
 
 
 def _parents(
@@ -133,11 +167,3 @@ def _opened_with(repository: Repository, opened: OpenedKeys) -> Repository:
     if opened.keyring.masters == repository.keyring.masters:
         return repository
     return Repository(repository.store, repository.description, opened.keyring, repository.clock, repository.places)
-
-
-def _uncopied(backup_id: str, error: errors.SafepointError) -> Finding:
-    return Finding(
-        kind=FindingKind.DAMAGED_OBJECT,
-        severity=Severity.DAMAGED,
-        text=f"backup {backup_id} was not copied: {error.message}",
-    )

@@ -18,46 +18,53 @@ from safepoint.repository.care.copy_values import Copied
 from safepoint.repository.care.finding import Finding, FindingKind
 from safepoint.repository.care.node_source import NodeSource
 from safepoint.repository.care.progress import Progress, Report
-from safepoint.repository.care.sound_objects import open_sound, require_sound_pack
-from safepoint.repository.commit.journal_entry import backup_made, digest_of, index_put, record_put
-from safepoint.repository.commit.journal_finding import Severity
+from safepoint.repository.care.sound_objects import (
+    fetch_if_there,
+    fetch_named,
+    fetch_pack,
+    open_sound,
+    require_sound_pack,
+)
+from safepoint.repository.commit.backups import is_spent, is_taken
+from safepoint.repository.commit.journal_entry import digest_of
+from safepoint.repository.commit.journal_event import backup_made, expired, index_put, record_put
 from safepoint.repository.commit.leases import HeldLease, begin_lease, list_packs
 from safepoint.repository.commit.tombstones import condemned_packs, dead_packs
 from safepoint.repository.maps.references import References
+from safepoint.repository.names import RECORDS_PREFIX, pack_name
 from safepoint.repository.packs.index import MOST_REPLACED, put_indexes
-from safepoint.repository.packs.pack import BlobKind, PackContents, pack_name, read_table
+from safepoint.repository.packs.pack import BlobKind, PackContents, read_table
 from safepoint.repository.packs.replacements import read_replacements
 from safepoint.repository.packs.usable import UsableBlobs
 from safepoint.repository.packs.writer import PackWriter
 from safepoint.repository.repository import Repository
+from safepoint.repository.severity import Severity
 from safepoint.stores.port import NotFound
 
 
-def copy_objects(source: Repository, target: Repository, names: Sequence[str], report: Report) -> Copied:
-    """These objects are in the target, durably; what the source deleted meanwhile is not."""
-    copied = Copied()
+def copy_objects(source: Repository, target: Repository, names: Sequence[str], report: Report) -> Iterator[Copied]:
+    """These objects are in the target, durably at the end; what the source deleted meanwhile is not."""
     for done, name in enumerate(names, 1):
-        copied += _copy_object(source, target, name)
+        yield _copy_object(source, target, name)
         report(Progress(done=done, total=len(names), unit="objects"))
     target.store.barrier()
-    put = [record_put(name) for name in names if name.startswith("records/")]
+    put = [record_put(name) for name in names if name.startswith(RECORDS_PREFIX)]
     with contextlib.suppress(errors.Unreachable):
         target.journal.append(put)
-    return copied
 
 
 def _copy_object(source: Repository, target: Repository, name: str) -> Copied:
     try:
-        data = source.store.get(name)
+        data = fetch_named(source, name)
         open_sound(target.keyring, name, data)
-    except NotFound:
-        return Copied()
     except errors.Damaged as error:
+        if error.spec is errors.RP004:
+            return Copied()
         text = f"not copied: {error.message}"
         finding = Finding(kind=FindingKind.DAMAGED_OBJECT, severity=Severity.DAMAGED, text=text, objects=(name,))
         return Copied(findings=(finding,))
     target.store.put_if_absent(name, data, durable=False)
-    return Copied(objects=1, read_bytes=len(data), sent_bytes=len(data))
+    return Copied(objects=1)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -85,7 +92,10 @@ class SiblingBackups:
         self._listed: set[bytes] = set()  # in the target
 
     def copy(self, backup: WantedBackup) -> Copied:
-        """The backup exists in the target, durably. RP004, RP005 for what the source has lost, RP013."""
+        """The backup exists in the target, durably, unless it did already or was expired there meanwhile.
+
+        `Copied.backups` tells. RP004, RP005 for what the source has lost, RP013.
+        """
         store, keyring = self._target.store, self._target.keyring
         lease = begin_lease(
             store,
@@ -96,6 +106,8 @@ class SiblingBackups:
             copies=backup.committed.manifest,
         )
         try:
+            if is_taken(store, keyring, backup.committed.manifest):  # another copy brought it, maybe it expired
+                return Copied()
             return self._copy(backup, lease)
         except errors.SafepointError as error:
             if error.spec is errors.BK001:
@@ -117,21 +129,28 @@ class SiblingBackups:
         indexes = work.finish(backup.manifest.system_identifier, gathered.replaced | moved)
         self._listed |= work.packs
         lease.commit(backup.committed.manifest, sealed)
+        if is_spent(self._target.store, backup.committed.manifest):
+            self._withdraw(backup.committed.manifest)
+            return Copied(packs=work.new_packs)
         # Killed here? The backup exists, and a check says that no journal of the target speaks of it.
         with contextlib.suppress(errors.Unreachable):
             made = backup_made(backup.committed.manifest, digest_of(sealed))
             self._target.journal.append([*map(index_put, indexes), made])
-        return work.copied + Copied(
-            backups=(backup.manifest.id,), objects=1, read_bytes=len(sealed), sent_bytes=len(sealed)
-        )
+            if is_spent(self._target.store, backup.committed.manifest):  # since: the entry came after the expiry's
+                self._target.journal.append([expired(backup.committed.manifest)])
+        return Copied(backups=(backup.manifest.id,), packs=work.new_packs, objects=1)
+
+    def _withdraw(self, manifest: str) -> None:
+        """Another copy brought it as well, and it was expired: its name is spent, whoever commits it."""
+        with contextlib.suppress(NotFound):
+            self._target.store.delete(manifest)
 
     def _sealed(self, backup: WantedBackup) -> bytes:
         """The manifest's bytes, which are those that were committed."""
         name = backup.committed.manifest
-        try:
-            sealed = self._source.store.get(name)
-        except NotFound:
-            raise errors.RP004.error(f"found {name} gone, expected it: was the backup expired just now?") from None
+        sealed = fetch_if_there(self._source, name)
+        if sealed is None:
+            raise errors.RP004.error(f"found {name} gone, expected it: was the backup expired just now?")
         open_sound(self._target.keyring, name, sealed)
         if digest_of(sealed) != backup.committed.digest:
             raise errors.RP007.error(f"found {name} with other bytes than were committed, expected those")
@@ -194,7 +213,7 @@ class _Packs:
     """Packs on their way into the target under one lease."""
 
     def __init__(self, source: Repository, target: Repository, lease: HeldLease) -> None:
-        self.copied = Copied()
+        self.new_packs = 0
         self._source = source
         self._target = target
         self._lease = lease
@@ -213,15 +232,14 @@ class _Packs:
         self._lease.renew()
         if pack in self._dead or pack in self._taken:
             return False
-        name = pack_name(pack)
         try:
-            data = self._source.store.get(name)
+            data = fetch_pack(self._source, pack)
             contents = require_sound_pack(self._target.keyring, pack, data)
-        except (NotFound, errors.Damaged):
+        except errors.Damaged:
             return False
-        self._target.store.put_if_absent(name, data, durable=False)
+        self._target.store.put_if_absent(pack_name(pack), data, durable=False)
         self._contents.append(contents)
-        self.copied += Copied(packs=1, read_bytes=len(data), sent_bytes=len(data))
+        self.new_packs += 1
         return True
 
     def adopt(self, pack: bytes) -> bool:
@@ -230,13 +248,12 @@ class _Packs:
         Whoever put it may have been killed before a sync: putting the same bytes again makes the next barrier's.
         """
         self._lease.renew()
-        name = pack_name(pack)
         try:
-            data = self._target.store.get(name)
+            data = fetch_pack(self._target, pack)
             contents = require_sound_pack(self._target.keyring, pack, data)
-        except (NotFound, errors.Damaged):
+        except errors.Damaged:
             return False
-        self._target.store.put_if_absent(name, data, durable=False)
+        self._target.store.put_if_absent(pack_name(pack), data, durable=False)
         self._contents.append(contents)
         return True
 
@@ -248,8 +265,7 @@ class _Packs:
                 self._lease.renew()
                 writer.put_blob(self._source.blobs.read_blob(ref), kind=kind)
             writer.finish()
-            stored = writer.stored_bytes
-            self.copied += Copied(packs=len(writer.put_packs), read_bytes=stored, sent_bytes=stored)
+            self.new_packs += len(writer.put_packs)
 
     def name_present(self, packs: Collection[bytes]) -> None:
         """These packs, which the target has, are listed as well, because they stand for others."""

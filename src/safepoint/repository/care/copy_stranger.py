@@ -7,8 +7,9 @@ to and not read; of all others every page is read, and those that changed are st
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import groupby
 
 from safepoint import errors
@@ -19,16 +20,16 @@ from safepoint.repository.care.copy_survey import Wanted, clusters_of
 from safepoint.repository.care.copy_values import Copied
 from safepoint.repository.care.finding import Finding, FindingKind
 from safepoint.repository.care.progress import Progress, Report
-from safepoint.repository.care.sound_objects import open_sound
-from safepoint.repository.commit.journal_entry import record_put
-from safepoint.repository.commit.journal_finding import Severity
+from safepoint.repository.care.sound_objects import fetch_named, open_sound
+from safepoint.repository.commit.journal_event import record_put
 from safepoint.repository.maps.files import BackupFiles
 from safepoint.repository.maps.ingest import Ingest
 from safepoint.repository.maps.listing import Entry, EntryKind
+from safepoint.repository.names import RECORDS_PREFIX, WAL_PREFIX, is_history
 from safepoint.repository.repository import Repository
 from safepoint.repository.sealing.objects import seal_object
 from safepoint.repository.sealing.seal import Kind
-from safepoint.stores.port import NotFound
+from safepoint.repository.severity import Severity
 
 
 def is_same_backup(one: BackupManifest, other: BackupManifest) -> bool:
@@ -52,7 +53,7 @@ def copy_backup(
         with target.write_backup(
             database=manifest.database, cluster=manifest.system_identifier, parent=parent_copy
         ) as writer:
-            read = _take_files(writer.ingest, source.files(manifest), held)
+            _take_files(writer.ingest, source.files(manifest), held)
             taken = writer.ingest.finish()
             copied = replace(manifest, root=taken.root, added_bytes=taken.added_bytes)
             _require_all(manifest, taken.files, taken.raw_bytes)
@@ -61,30 +62,28 @@ def copy_backup(
         if error.spec is errors.BK001:
             raise _revoked(manifest, error) from error
         raise
-    packs = len(writer.ingest.writer.put_packs)
-    return Copied(backups=(manifest.id,), packs=packs, objects=1, read_bytes=read, sent_bytes=taken.added_bytes)
+    return Copied(backups=(manifest.id,), packs=len(writer.ingest.writer.put_packs), objects=1)
 
 
-def copy_sealed_anew(source: Repository, target: Repository, wanted: Wanted, report: Report) -> Copied:
+def copy_sealed_anew(source: Repository, target: Repository, wanted: Wanted, report: Report) -> Iterator[Copied]:
     """Histories, WAL and records of the source are in the target, durably."""
-    copied, done = Copied(), 0
+    done = 0
     for cluster in clusters_of(source):
         histories = _copy_histories(source, target, cluster)
         for piece in wanted.wal.get(cluster, ()):
-            copied += _tried(piece.name, _copy_wal(source, target, cluster, piece, histories))
+            yield _tried(piece.name, partial(_copy_wal, source, target, cluster, piece, histories))
             done += 1
             report(Progress(done=done, total=len(wanted.names), unit="objects"))
     target.flush_journal()
     for name in wanted.names:
-        if name.startswith("records/"):
-            copied += _tried(name, _copy_record(source, target, name))
+        if name.startswith(RECORDS_PREFIX):
+            yield _tried(name, partial(_copy_record, source, target, name))
             done += 1
             report(Progress(done=done, total=len(wanted.names), unit="objects"))
-    return copied
 
 
-def _take_files(ingest: Ingest, files: BackupFiles, held: dict[str, Entry]) -> int:
-    """All files and directories are taken in; how many bytes of them were read."""
+def _take_files(ingest: Ingest, files: BackupFiles, held: dict[str, Entry]) -> None:
+    """All files and directories are taken in."""
     read: list[Entry] = []
     for entry in files.entries():
         if entry.kind is EntryKind.DIRECTORY:
@@ -99,7 +98,6 @@ def _take_files(ingest: Ingest, files: BackupFiles, held: dict[str, Entry]) -> i
         with ingest.file(entry.path, mode=entry.mode) as file:
             for _, _, data in pieces:
                 file.write(bytes(data))
-    return sum(entry.size for entry in read)
 
 
 def _is_unchanged(ingest: Ingest, entry: Entry, held: dict[str, Entry]) -> bool:
@@ -123,50 +121,52 @@ def _content(entry: Entry) -> tuple[int, int, tuple[bytes, ...]]:
 def _copy_histories(source: Repository, target: Repository, cluster: str) -> dict[TimelineId, bytes]:
     """The histories of all timelines above the first, now also in the target."""
     found: dict[TimelineId, bytes] = {}
-    names = [name for name in source.store.list(f"wal/{cluster}/") if name.endswith(".history")]
-    for timeline in sorted({TimelineId(int(name.rpartition("/")[2][:8], 16)) for name in names}):
-        content = source.read_history(cluster, timeline)
+    held = _timelines(target, cluster)
+    for timeline in sorted(_timelines(source, cluster)):
+        content = (target if timeline in held else source).read_history(cluster, timeline)
         if content is not None:
-            target.put_history(cluster, timeline, content)
             found[timeline] = content
+        if content is not None and timeline not in held:
+            target.put_history(cluster, timeline, content)
     return found
+
+
+def _timelines(repository: Repository, cluster: str) -> set[TimelineId]:
+    """Those of which there is a history."""
+    names = [name for name in repository.store.list(f"{WAL_PREFIX}{cluster}/") if is_history(name)]
+    return {TimelineId(int(name.rpartition("/")[2][:8], 16)) for name in names}
 
 
 def _copy_wal(
     source: Repository, target: Repository, cluster: str, piece: WalPiece, histories: dict[TimelineId, bytes]
-) -> Iterator[int]:
-    data = source.read_wal(cluster, piece)
-    mark = source.read_mark(cluster, piece)
+) -> None:
+    data = source.read_wal(piece)
+    mark = source.read_mark(piece)
     history = histories.get(piece.timeline, b"")
     if piece.is_partial:
         target.put_wal_range(cluster, piece.timeline, piece.start, data, history=history, mark=mark)
     else:
         segment = WalSegment.holding(piece.timeline, piece.start, len(data))
         target.put_wal_segment(cluster, segment, data, history=history, mark=mark)
-    yield len(data)
 
 
-def _copy_record(source: Repository, target: Repository, name: str) -> Iterator[int]:
-    data = source.store.get(name)
-    body = open_sound(source.keyring, name, data).body
+def _copy_record(source: Repository, target: Repository, name: str) -> None:
+    body = open_sound(source.keyring, name, fetch_named(source, name)).body
     target.store.put_if_absent(name, seal_object(target.keyring, Kind.RECORD, name, body))
     with contextlib.suppress(errors.Unreachable):
         target.journal.append([record_put(name)])
-    yield len(data)
 
 
-def _tried(name: str, work: Iterator[int]) -> Copied:
-    """What the work copied; what the source has lost becomes a finding, what it deleted meanwhile nothing."""
+def _tried(name: str, work: Callable[[], None]) -> Copied:
+    """What the work copied; what the source has lost becomes a finding."""
     try:
-        size = sum(work)
-    except NotFound:
-        return Copied()
+        work()
     except errors.Damaged as error:
         text = f"not copied: {error.message}"
         return Copied(
             findings=(Finding(kind=FindingKind.DAMAGED_OBJECT, severity=Severity.DAMAGED, text=text, objects=(name,)),)
         )
-    return Copied(objects=1, read_bytes=size, sent_bytes=size)
+    return Copied(objects=1)
 
 
 def _require_all(manifest: BackupManifest, files: int, raw_bytes: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from safepoint import errors
@@ -13,20 +13,27 @@ from safepoint.model.lsn import Lsn
 from safepoint.repository.care.copy_values import CopyPlan
 from safepoint.repository.care.finding import Finding, FindingKind
 from safepoint.repository.care.node_source import NodeSource
+from safepoint.repository.care.stored_sizes import stored_size
 from safepoint.repository.commit.backups import CommittedBackup, names_ever_committed
-from safepoint.repository.commit.journal_finding import Severity
+from safepoint.repository.commit.lease_objects import list_leases
 from safepoint.repository.commit.leases import list_packs
-from safepoint.repository.commit.parallel import in_threads
 from safepoint.repository.maps.references import References
-from safepoint.repository.packs.pack import pack_name
+from safepoint.repository.names import (
+    RECORDS_PREFIX,
+    WAL_PREFIX,
+    WAL_PREFIXES,
+    cluster_of,
+    is_history,
+    lease_named_by,
+    pack_name,
+)
 from safepoint.repository.packs.replacements import read_replacements
 from safepoint.repository.repository import Repository
-from safepoint.stores.port import NotFound
+from safepoint.repository.severity import Severity
 
 _OBJECT_REQUESTS = 2  # one to get it, one to put it
 _LEASE_REQUESTS = 12  # begin, tombstones, packs, indexes, index, manifest, end, and the listings of all that
 _WINDOW_BYTES = 4 * 1024 * 1024
-_RECORD_BYTES = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,12 +58,13 @@ class Wanted:
     findings: tuple[Finding, ...]
 
     def plan(self) -> CopyPlan:
-        """The cost. Of packs the sizes are asked for, of WAL the names tell the most that it can be."""
+        """The cost. Sizes are asked of the source's store, of a sample where there are many objects of a sort."""
         packs = self._missing_packs() if self.is_sibling else frozenset[bytes]()
-        stored = sum(in_threads(lambda pack: _size(self.source, pack), packs))
+        stored = stored_size(self.source.store, list(map(pack_name, sorted(packs)))).bytes
         raw = 0 if self.is_sibling else sum(backup.manifest.raw_bytes for backup in self.backups)
-        wal = sum(piece.end - piece.start for pieces in self.wal.values() for piece in pieces)
-        others = len(self.names) * _RECORD_BYTES
+        pieces = {piece.name for pieces in self.wal.values() for piece in pieces}
+        wal = stored_size(self.source.store, sorted(pieces)).bytes
+        records = stored_size(self.source.store, [name for name in self.names if name not in pieces]).bytes
         requests = (len(packs) + len(self.names)) * _OBJECT_REQUESTS + len(self.backups) * _LEASE_REQUESTS
         return CopyPlan(
             is_sibling=self.is_sibling,
@@ -64,8 +72,8 @@ class Wanted:
             kept_out=self.kept_out,
             packs=len(packs),
             objects=len(self.names),
-            read_bytes=stored + raw + wal + others,
-            sent_bytes=stored + raw + wal + others,
+            read_bytes=stored + raw + wal + records,
+            sent_bytes=stored + raw + wal + records,
             requests=requests + raw // _WINDOW_BYTES,
             findings=self.findings,
         )
@@ -91,9 +99,9 @@ def survey(source: Repository, target: Repository, ids: Collection[str] | None, 
     missing, kept_out = (_for_sibling if is_sibling else _for_stranger)(target, chosen)
     wal = _missing_wal(source, target, [*missing, *_committed(target)[0]])
     names = [piece.name for pieces in wal.values() for piece in pieces]
-    names += _missing_names(source, target, "records/")
+    names += _missing_names(source, target, RECORDS_PREFIX)
     if is_sibling:
-        names += [name for name in _missing_names(source, target, "wal/") if name.endswith(".history")]
+        names += [name for name in _missing_names(source, target, WAL_PREFIX) if is_history(name)]
     return Wanted(
         source=source,
         target=target,
@@ -108,8 +116,7 @@ def survey(source: Repository, target: Repository, ids: Collection[str] | None, 
 
 def clusters_of(repository: Repository) -> tuple[str, ...]:
     """The clusters of which there is WAL."""
-    names = [name.removeprefix("tmp/") for prefix in ("wal/", "tmp/wal/") for name in repository.store.list(prefix)]
-    return tuple(sorted({name.split("/")[1] for name in names}))
+    return tuple(sorted({cluster_of(name) for prefix in WAL_PREFIXES for name in repository.store.list(prefix)}))
 
 
 def _committed(repository: Repository) -> tuple[list[WantedBackup], list[Finding]]:
@@ -125,7 +132,8 @@ def _committed(repository: Repository) -> tuple[list[WantedBackup], list[Finding
     ]
     for backup in state.existing:
         try:
-            found.append(WantedBackup(committed=backup, manifest=repository.read_manifest(backup.manifest)))
+            manifest = repository.read_manifest(backup.manifest, digest=backup.digest)
+            found.append(WantedBackup(committed=backup, manifest=manifest))
         except errors.Damaged as error:
             findings.append(_finding(FindingKind.DAMAGED_MANIFEST, backup.manifest, error.message))
     return sorted(found, key=lambda backup: (backup.manifest.stopped_at, backup.manifest.id)), findings
@@ -134,7 +142,9 @@ def _committed(repository: Repository) -> tuple[list[WantedBackup], list[Finding
 def _for_sibling(target: Repository, chosen: list[WantedBackup]) -> tuple[list[WantedBackup], list[str]]:
     """By the manifest's name: a name that the target has seen as a backup once is never one again."""
     held = {backup.manifest for backup in target.backup_state().existing}
-    ended = names_ever_committed(target.store, target.keyring) - held
+    expired = {names.id for names in list_leases(target.store).values() if names.is_expired}
+    spent = {each.committed.manifest for each in chosen if lease_named_by(each.committed.manifest) in expired}
+    ended = (names_ever_committed(target.store, target.keyring) | spent) - held
     missing = [backup for backup in chosen if backup.committed.manifest not in held | ended]
     return missing, [backup.manifest.id for backup in chosen if backup.committed.manifest in ended]
 
@@ -161,15 +171,9 @@ def _missing_wal(
             for piece in source.wal_pieces(cluster)
             if piece.end > first
             and (piece.timeline, piece.start, piece.end) not in same
-            and not (piece.is_partial and _is_within(piece, held))
+            and not (piece.is_partial and any(other.covers(piece) for other in held))
         )
     return found
-
-
-def _is_within(piece: WalPiece, held: Sequence[WalPiece]) -> bool:
-    return any(
-        other.timeline == piece.timeline and other.start <= piece.start and piece.end <= other.end for other in held
-    )
 
 
 def _missing_names(source: Repository, target: Repository, prefix: str) -> list[str]:
@@ -179,13 +183,6 @@ def _missing_names(source: Repository, target: Repository, prefix: str) -> list[
 
 def _sorted(repository: Repository, prefix: str) -> Iterator[str]:
     return iter(sorted(repository.store.list(prefix)))
-
-
-def _size(repository: Repository, pack: bytes) -> int:
-    try:
-        return repository.store.size(pack_name(pack))
-    except NotFound:
-        return 0
 
 
 def _finding(kind: FindingKind, name: str, text: str) -> Finding:

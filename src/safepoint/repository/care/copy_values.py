@@ -11,8 +11,9 @@ from safepoint.repository.care.finding import Finding, is_whole
 class CopyPlan:
     """What would be copied. `kept_out` are backups that the target had and expired: they are not brought back.
 
-    `read_bytes` leave the source and `sent_bytes` go to the target, at most, in about so many `requests` to both; a
-    stranger's bytes are those of the files, of which what the target has already is not sent.
+    About so many `requests` go to both. About `read_bytes` leave the source's store and `sent_bytes` go into the
+    target's: objects as large as they are stored, all of them for a sibling. For a stranger the files count as large as
+    they are opened, and what the target has of them already is not sent: of these it is the most that it can be.
     """
 
     is_sibling: bool
@@ -28,7 +29,11 @@ class CopyPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Copied:
-    """What was copied. `findings` name what is damaged in the source, and is not in the target therefore."""
+    """What was copied. `findings` name what is damaged in the source, and is not in the target therefore.
+
+    `read_bytes` were fetched from the source's store while copying, maps included, and `sent_bytes` were put into the
+    target's, with all that says what they are.
+    """
 
     backups: tuple[str, ...] = ()
     packs: int = 0

@@ -10,7 +10,7 @@ from enum import Enum
 from safepoint.model.backup import BackupManifest
 from safepoint.model.json_value import Json, JsonObject
 from safepoint.model.lsn import Lsn, TimelineId
-from safepoint.repository.commit.journal_finding import Severity
+from safepoint.repository.severity import Severity
 
 MOST_PATHS = 20
 """How many paths of one backup a finding names; it counts all of them."""

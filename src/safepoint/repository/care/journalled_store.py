@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from safepoint.repository.commit.journal import Journal
-from safepoint.repository.commit.journal_entry import expired, index_put
-from safepoint.repository.packs.index import INDEX_PREFIX
+from safepoint.repository.commit.journal_event import expired, index_put
+from safepoint.repository.names import INDEXES_PREFIX
 from safepoint.repository.repository import Repository
 from safepoint.stores.port import Capabilities, Data, Store
 
@@ -21,6 +21,9 @@ class JournalledStore:
     def __repr__(self) -> str:
         return repr(self._store)
 
+    def __str__(self) -> str:
+        return str(self._store)
+
     @property
     def capabilities(self) -> Capabilities:
         """Those of the store."""
@@ -29,7 +32,7 @@ class JournalledStore:
     def put_if_absent(self, name: str, data: Data, *, durable: bool = True) -> bool:
         """Killed between both: the index is there, and the journal does not speak of it, which no audit minds."""
         is_new = self._store.put_if_absent(name, data, durable=durable)
-        if is_new and name.startswith(INDEX_PREFIX):
+        if is_new and name.startswith(INDEXES_PREFIX):
             self._journal.note([index_put(name)])
         return is_new
 
@@ -51,7 +54,7 @@ class JournalledStore:
 
     def delete(self, name: str) -> None:
         """Killed between both: the index is still there, superseded, and the next call deletes it."""
-        if name.startswith(INDEX_PREFIX):
+        if name.startswith(INDEXES_PREFIX):
             self._journal.append([expired(name)])
         self._store.delete(name)
 
@@ -61,5 +64,7 @@ class JournalledStore:
 
 
 def with_journalled_indexes(repository: Repository) -> Repository:
-    """The same repository, whose indexes do not come or go without a word in its journal."""
+    """The same repository, whose indexes do not come or go without a word in its journal; itself if it is that."""
+    if isinstance(repository.store, JournalledStore):
+        return repository
     return repository.through(JournalledStore(repository.store, repository.journal))

@@ -9,7 +9,8 @@ from safepoint import errors
 from safepoint.repository.commit.backups import Backups
 from safepoint.repository.commit.journal_audit import readable_entries
 from safepoint.repository.commit.journal_claims import claimed_backups
-from safepoint.repository.commit.lease_objects import lease_named_by, list_leases, read_end
+from safepoint.repository.commit.lease_objects import list_leases, read_end
+from safepoint.repository.names import lease_named_by
 from safepoint.repository.repository import Repository
 
 
@@ -28,15 +29,15 @@ def lost_backups(repository: Repository) -> tuple[Backups, dict[str, str | None]
 
 
 def names_expired(repository: Repository) -> frozenset[str]:
-    """The manifests whose lease says that they expired. One whose end is gone as well is told by its name."""
+    """The manifests whose lease says that they expired. One whose end says nothing is told by its name."""
     store, keyring = repository.store, repository.keyring
     expired = [names for names in list_leases(store).values() if names.is_expired]
     found: set[str] = set()
-    for names in expired or ():
+    for names in expired:
         with contextlib.suppress(errors.Damaged):
             if (manifest := read_end(store, keyring, names.id).manifest) is not None:
                 found.add(manifest)
-    ids = {names.id for names in expired if not names.has_end}
+    ids = {names.id for names in expired}
     found |= {name for name in _claims(repository) if lease_named_by(name) in ids} if ids else set()
     return frozenset(found)
 

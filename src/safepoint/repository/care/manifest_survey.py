@@ -11,19 +11,21 @@ from safepoint.repository.care.finding import Affected, Finding, FindingKind, Lo
 from safepoint.repository.care.locked_out import is_locked_out
 from safepoint.repository.commit.backups import Backups, CommittedBackup
 from safepoint.repository.commit.journal_entry import digest_of
-from safepoint.repository.commit.journal_finding import Severity
-from safepoint.repository.commit.lease_objects import begin_name, lease_named_by, list_leases
+from safepoint.repository.commit.lease_objects import list_leases
 from safepoint.repository.commit.leases import OpenLease, read_leases
 from safepoint.repository.commit.manifest import open_manifest
-from safepoint.repository.commit.parallel import in_threads
+from safepoint.repository.names import begin_name, expired_name, lease_named_by
+from safepoint.repository.parallel import in_threads
 from safepoint.repository.repository import Repository
-from safepoint.repository.sealing.objects import fetch
-from safepoint.repository.sealing.seal import Kind
+from safepoint.repository.sealing.objects import fetch, read_object
+from safepoint.repository.sealing.seal import Keyring, Kind
+from safepoint.repository.severity import Severity
+from safepoint.stores.port import Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ManifestSurvey:
-    """What could be read, by name, and the digests of the objects; `findings` tells of everything else."""
+    """What could be read, the oldest first, and the digests of the objects; `findings` tells of everything else."""
 
     state: Backups
     manifests: dict[str, BackupManifest] = field(default_factory=dict[str, BackupManifest])
@@ -41,10 +43,12 @@ def survey_manifests(repository: Repository) -> ManifestSurvey:
         *_missing(repository, state),
         *(_damaged_end(repository, name) for name in state.unreadable),
         *(_undecided(repository, name) for name in state.undecided),
-        *map(_void, state.void),
+        *(_void(name, is_spent=name in state.spent) for name in state.void),
         *_open_leases(repository),
+        *_broken_expiries(repository),
     )
-    return ManifestSurvey(state=state, manifests=survey.manifests, digests=survey.digests, findings=findings)
+    manifests = dict(sorted(survey.manifests.items(), key=lambda found: (found[1].stopped_at, found[1].id)))
+    return ManifestSurvey(state=state, manifests=manifests, digests=survey.digests, findings=findings)
 
 
 def _read(repository: Repository, backup: CommittedBackup, survey: ManifestSurvey) -> Finding | None:
@@ -113,8 +117,11 @@ def _undecided(repository: Repository, name: str) -> Finding:
     return _finding(FindingKind.UNDECIDED_MANIFEST, Severity.UNKNOWN, text, name, affected)
 
 
-def _void(name: str) -> Finding:
-    text = f"found {name}, which is no backup and will never be one, expected it to be collected"
+def _void(name: str, *, is_spent: bool) -> Finding:
+    """One that is not spent stays: it may be that its end was lost, and that a sibling knows it as a backup."""
+    text = f"found {name}, which is no backup: its lease ended without it (`repository expire` takes it away)"
+    if is_spent:
+        text = f"found {name}, which is no backup and will never be one, expected it to be collected"
     return Finding(kind=FindingKind.VOID_MANIFEST, severity=Severity.NOTICE, text=text, objects=(name,))
 
 
@@ -126,6 +133,30 @@ def _open_leases(repository: Repository) -> Iterator[Finding]:
         text = f"found lease {lease.id} {state}: {lease.describe(now)}"
         severity = Severity.NOTICE
         yield Finding(kind=FindingKind.OPEN_LEASE, severity=severity, text=text, objects=(begin_name(lease.id),))
+
+
+def _broken_expiries(repository: Repository) -> Iterator[Finding]:
+    """What says that a backup expired, and does not open: that counts, and perhaps nobody with a key said so."""
+    store, keyring = repository.store, repository.keyring
+    names = sorted(expired_name(each.id) for each in list_leases(store).values() if each.is_expired)
+    for name, error in zip(names, in_threads(lambda name: _fault(store, keyring, name), names), strict=True):
+        if error is None:
+            continue
+        if is_locked_out(repository, name, Kind.END):
+            text = f"found no key here that opens {name}, expected one: it is unknown who let the backup expire"
+            yield Finding(kind=FindingKind.LOCKED_OUT, severity=Severity.UNKNOWN, text=text, objects=(name,))
+        else:
+            text = f"found {name} with a seal that does not hold, expected why its backup expired: was it planted?"
+            yield Finding(kind=FindingKind.DAMAGED_END, severity=Severity.DAMAGED, text=text, objects=(name,))
+
+
+def _fault(store: Store, keyring: Keyring, name: str) -> errors.SafepointError | None:
+    """Why the object does not open; None when it does, or is gone."""
+    try:
+        read_object(store, keyring, Kind.END, name)
+    except errors.Damaged as error:
+        return None if error.spec is errors.RP004 else error
+    return None
 
 
 def _finding(kind: FindingKind, severity: Severity, text: str, name: str, affected: Affected | None = None) -> Finding:

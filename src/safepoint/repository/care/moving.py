@@ -14,9 +14,10 @@ from datetime import UTC
 
 from safepoint import errors
 from safepoint.model.backup import BlobRef
-from safepoint.repository.commit.journal_entry import index_put
-from safepoint.repository.commit.lease_objects import End, Outcome, end_name, read_end, seal_end
+from safepoint.repository.care.journalled_store import with_journalled_indexes
+from safepoint.repository.commit.lease_objects import End, Outcome, read_end, seal_end
 from safepoint.repository.commit.leases import HeldLease, begin_lease
+from safepoint.repository.names import end_name
 from safepoint.repository.packs.index import MOST_REPLACED, put_index
 from safepoint.repository.packs.pack import BlobKind, PackContents
 from safepoint.repository.packs.replacements import read_replacements
@@ -60,8 +61,6 @@ class Move:
             return None
         name = self._put_index(cluster)
         self._end(name)
-        with contextlib.suppress(errors.Unreachable):
-            self._repository.journal.append([index_put(name)])
         return name
 
     def _put_index(self, cluster: str) -> str:
@@ -103,7 +102,8 @@ class Move:
 
 @contextmanager
 def moving(repository: Repository, *, purpose: str, database: str = "") -> Generator[Move]:
-    """A context in which blobs are moved; left without `finish`, nothing has changed."""
+    """A context in which blobs are moved; left without `finish`, nothing has changed. The journal tells of indexes."""
+    repository = with_journalled_indexes(repository)
     lease = begin_lease(
         repository.store, repository.keyring, purpose=purpose, database=database, clock=repository.clock
     )

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import contextlib
 from collections import OrderedDict
+from dataclasses import replace
 
 from safepoint.model.backup import BlobRef
 from safepoint.repository.maps.nodes import NodeReader
-from safepoint.repository.packs.pack import PackOpener, blob_id_key, open_pack, pack_name
+from safepoint.repository.names import pack_name
+from safepoint.repository.packs.pack import PackOpener, blob_id_key, open_pack
 from safepoint.repository.repository import Repository
 from safepoint.repository.sealing.seal import BrokenSeal
 from safepoint.stores.port import NotFound
@@ -37,11 +39,18 @@ class NodeSource:
 
     def read_blob(self, ref: BlobRef) -> bytes:
         """The node, from its pack or wherever it lies now; RP004, RP005, RP008."""
-        opener, data = self._packs.get(ref.pack) or self._fetch(ref.pack)
-        self._packs.move_to_end(ref.pack)
+        place, (opener, data) = ref, self._held(ref.pack)
+        if not data and (moved := self._repository.find_blob(ref.id)):
+            place = replace(moved[0], id=ref.id, raw_length=ref.raw_length)  # its seal decides
+            opener, data = self._held(place.pack)
         with contextlib.suppress(BrokenSeal):
-            return opener.open(ref, memoryview(data)[ref.offset : ref.offset + ref.length])
+            return opener.open(place, memoryview(data)[place.offset : place.offset + place.length])
         return self._repository.blobs.read_blob(ref)  # it may lie elsewhere; otherwise this says what is wrong
+
+    def _held(self, pack: bytes) -> _Held:
+        found = self._packs.get(pack) or self._fetch(pack)
+        self._packs.move_to_end(pack)
+        return found
 
     def _fetch(self, pack: bytes) -> _Held:
         opener = open_pack(self._repository.keyring, self._id_key, pack)

@@ -12,12 +12,14 @@ from safepoint import errors
 from safepoint.model.backup import BlobRef
 from safepoint.repository.care.blob_tally import Tallied
 from safepoint.repository.care.progress import Progress, Report
+from safepoint.repository.care.rewrite import LEAST_NEEDED_SHARE
 from safepoint.repository.commit.lease_objects import open_tags, tag_in
 from safepoint.repository.commit.leases import list_packs
-from safepoint.repository.commit.parallel import in_threads
+from safepoint.repository.names import pack_name
 from safepoint.repository.packs.index import read_index, survey_indexes
-from safepoint.repository.packs.pack import PackContents, pack_name
+from safepoint.repository.packs.pack import PackContents
 from safepoint.repository.packs.replacements import read_replacements
+from safepoint.repository.parallel import in_threads
 from safepoint.repository.repository import Repository
 from safepoint.repository.sealing.seal import HEADER_BYTES
 from safepoint.stores.port import NotFound
@@ -28,8 +30,8 @@ class PackFigures:
     """Packs in the store. What open leases have put and nobody refers to yet is neither needed nor garbage.
 
     `garbage_*` are the packs that no backup needs: a collection deletes them. `waste_bytes` lie unneeded in packs that
-    are needed: `repack` frees them. All three are None when it is unknown what backups need. `unlisted` packs stand in
-    no index.
+    are needed; so many of these, the `sparse_*`, are needed to less than half, and a repack frees what is unneeded in
+    them. All five are None when it is unknown what backups need. `unlisted` packs stand in no index.
     """
 
     packs: int
@@ -42,6 +44,8 @@ class PackFigures:
     garbage_packs: int | None
     garbage_bytes: int | None
     waste_bytes: int | None
+    sparse_packs: int | None
+    sparse_bytes: int | None
 
 
 class Packs:
@@ -56,6 +60,7 @@ class Packs:
         self._numbers: dict[bytes, int] = {pack: number for number, pack in enumerate(sorted(listed))}
         self._sizes: dict[int, int] = {}
         self._blob_bytes: dict[int, int] = {}
+        self._strange: list[str] = []
         self.blobs = 0
         self.unlisted = 0
         self.unknown = tuple(f"{name} does not open" for name in self._replacements.unreadable)
@@ -111,6 +116,7 @@ class Packs:
         self.unlisted = len(missing)
         for pack, size in zip(missing, in_threads(self._size, missing), strict=True):
             self._sizes[self._numbers[pack]] = size
+        self.unknown += tuple(sorted(self._strange))
 
     def _by_number(self, values: Mapping[int, int]) -> NDArray[np.int64]:
         found = np.zeros(len(self._numbers), np.int64)
@@ -119,18 +125,23 @@ class Packs:
         return found
 
     def _size(self, pack: bytes) -> int:
+        """0 when it is gone, and, which is told as unknown, when it is no regular file."""
         try:
             return self._repository.store.size(pack_name(pack))
         except NotFound:
             return 0
+        except errors.Damaged as error:
+            self._strange.append(error.message)
+            return 0
 
 
 def pack_figures(packs: Packs, tallied: Tallied, *, is_known: bool) -> PackFigures:
-    """The figures; garbage only when it is known what all backups need."""
+    """The figures; garbage and waste only when it is known what all backups need."""
     sizes = packs.sizes()
     is_needed = tallied.needed_bytes > 0
     is_under_way = packs.are_under_way() & ~is_needed
     waste = np.maximum(packs.blob_bytes() - tallied.needed_bytes, 0)
+    is_sparse = is_needed & ~packs.are_under_way() & (tallied.needed_bytes < LEAST_NEEDED_SHARE * packs.blob_bytes())
     is_garbage = (sizes > 0) & ~is_needed & ~is_under_way
     return PackFigures(
         packs=int(np.count_nonzero(sizes)),
@@ -143,4 +154,6 @@ def pack_figures(packs: Packs, tallied: Tallied, *, is_known: bool) -> PackFigur
         garbage_packs=int(np.count_nonzero(is_garbage)) if is_known else None,
         garbage_bytes=int(sizes[is_garbage].sum()) if is_known else None,
         waste_bytes=int(waste[is_needed].sum()) if is_known else None,
+        sparse_packs=int(np.count_nonzero(is_sparse)) if is_known else None,
+        sparse_bytes=int(waste[is_sparse].sum()) if is_known else None,
     )

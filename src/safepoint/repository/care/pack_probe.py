@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from safepoint import errors
-from safepoint.repository.packs.pack import TRAILER_BYTES, PackContents, pack_name, read_table
+from safepoint.repository.names import pack_name
+from safepoint.repository.packs.pack import TRAILER_BYTES, PackContents, is_stray, read_table, stray
 from safepoint.repository.sealing.seal import (
     HEADER_BYTES,
     OVERHEAD,
@@ -40,7 +41,7 @@ class Probe:
 def probe_pack(store: Store, keyring: Keyring, pack: bytes, listed: PackContents | None) -> Probe:
     """What the pack's end tells; `listed` is what an index says of it, None when none does. Never RP004, RP005."""
     if generation_of(pack) not in keyring.masters:
-        return Probe(pack=pack, end=0, fault="found no key of its generation, expected one", is_locked_out=True)
+        return _without_key(keyring, pack)
     try:
         if listed is not None and _ends_as_listed(store, keyring, listed):
             return Probe(pack=pack, end=listed.end)
@@ -51,6 +52,12 @@ def probe_pack(store: Store, keyring: Keyring, pack: bytes, listed: PackContents
         if error.spec is errors.RP004:
             return Probe(pack=pack, end=0, fault=error.message, is_gone=True)
         return Probe(pack=pack, end=0, fault=_fault(store, pack, listed, error))
+
+
+def _without_key(keyring: Keyring, pack: bytes) -> Probe:
+    if is_stray(keyring, pack):
+        return Probe(pack=pack, end=0, fault=stray(pack).message)
+    return Probe(pack=pack, end=0, fault="found no key of its generation, expected one", is_locked_out=True)
 
 
 def _ends_as_listed(store: Store, keyring: Keyring, listed: PackContents) -> bool:

@@ -15,11 +15,11 @@ from functools import partial
 from safepoint import errors
 from safepoint.repository.care.pack_probe import Probe, probe_pack
 from safepoint.repository.care.progress import Progress, Report
-from safepoint.repository.care.sound_objects import pack_of
 from safepoint.repository.commit.leases import list_packs
-from safepoint.repository.commit.parallel import THREADS
+from safepoint.repository.names import pack_of
 from safepoint.repository.packs.index import Index, Survey, read_index, survey_indexes
 from safepoint.repository.packs.pack import PackContents
+from safepoint.repository.parallel import THREADS
 from safepoint.repository.repository import Repository
 
 

@@ -11,10 +11,12 @@ from collections.abc import Collection, Generator
 
 from safepoint import errors
 from safepoint.repository.care.repair_values import RepairAction, RepairKind
+from safepoint.repository.care.sound_objects import fetch_pack
 from safepoint.repository.commit.lease_objects import open_tags, tag_in
 from safepoint.repository.commit.leases import HeldLease, begin_lease, list_packs
+from safepoint.repository.names import pack_name
 from safepoint.repository.packs.index import EVERY_CLUSTER, put_indexes, read_index, survey_indexes
-from safepoint.repository.packs.pack import PackContents, pack_name, read_table
+from safepoint.repository.packs.pack import PackContents, read_table
 from safepoint.repository.repository import Repository
 from safepoint.stores.port import NotFound
 
@@ -61,12 +63,11 @@ def _lease(repository: Repository) -> Generator[HeldLease]:
 def _is_put(repository: Repository, lease: HeldLease, pack: PackContents) -> bool:
     """Whether the pack is there, durably after the next barrier: who put it may have been killed before a sync."""
     lease.renew()
-    name = pack_name(pack.pack)
     try:
-        data = repository.store.get(name)
-    except NotFound:
+        data = fetch_pack(repository, pack.pack)
+    except errors.Damaged:  # gone, or larger than any pack by now
         return False
-    repository.store.put_if_absent(name, data, durable=False)
+    repository.store.put_if_absent(pack_name(pack.pack), data, durable=False)
     return True
 
 
@@ -75,7 +76,8 @@ def _actions(contents: list[PackContents], broken: list[str], gone: Collection[s
         return []
     text = f"list {len(contents)} packs that no index lists; {len(broken)} indexes do not open, {len(gone)} are gone"
     names = tuple(pack_name(pack.pack) for pack in contents)
-    return [RepairAction(kind=RepairKind.INDEX, objects=(*broken, *gone, *names), text=text)]
+    size = sum(pack.stored_bytes for pack in contents)
+    return [RepairAction(kind=RepairKind.INDEX, objects=(*broken, *gone, *names), text=text, read_bytes=size)]
 
 
 def _unlisted(repository: Repository) -> tuple[list[PackContents], list[str]]:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
 from safepoint import errors
-from safepoint.repository.care.sound_objects import open_sound, pack_of
+from safepoint.repository.care.sound_objects import require_sound
 from safepoint.repository.care.verification_memory import read_memory
-from safepoint.repository.commit.parallel import in_threads
-from safepoint.repository.packs.pack import check_pack
+from safepoint.repository.names import kind_of
 from safepoint.repository.repository import Repository
-from safepoint.stores.port import NotFound
+
+THREADS = 2
+"""Each may have a pack in memory."""
 
 
 def remembered_damage(repository: Repository) -> dict[str, str]:
     """By object that does not open to this day, what to say of it. What is gone, or was mended since, is not in it."""
     names = sorted(set(read_memory(repository).damaged.values()))
-    faults = in_threads(lambda name: _fault(repository, name), names)
+    with ThreadPoolExecutor(THREADS, thread_name_prefix="safepoint-verify") as pool:
+        faults = list(pool.map(partial(_fault, repository), names))
     return {
         name: f"{name} was found damaged by an earlier verification, and still is: {fault}"
         for name, fault in zip(names, faults, strict=True)
@@ -23,16 +28,10 @@ def remembered_damage(repository: Repository) -> dict[str, str]:
 
 
 def _fault(repository: Repository, name: str) -> str | None:
-    store, keyring, pack = repository.store, repository.keyring, pack_of(name)
+    kind = kind_of(name)
     try:
-        if pack is not None:
-            check_pack(store, keyring, pack)
-        else:
-            open_sound(keyring, name, store.get(name))
-    except NotFound:
-        return None
+        if kind is not None:
+            require_sound(repository, name, kind)
     except errors.Damaged as error:
         return None if error.spec is errors.RP004 else error.message
-    except ValueError as error:
-        return str(error)
     return None

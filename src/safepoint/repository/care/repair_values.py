@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from safepoint.model.backup import BackupManifest
 from safepoint.model.json_value import JsonObject
-from safepoint.repository.care.finding import Finding
+from safepoint.repository.care.finding import Finding, FindingKind, Loss, affected_backup
+from safepoint.repository.repository import Repository
+from safepoint.repository.severity import Severity
 
 
 class RepairKind(Enum):
@@ -30,12 +34,16 @@ class RepairKind(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RepairAction:
-    """One repair: of these objects, with the help of any of these repositories (their ids)."""
+    """One repair: of these objects, with the help of any of these repositories (their ids).
+
+    `read_bytes` are read for it from here and from there at most, beside metadata, and about as many are put.
+    """
 
     kind: RepairKind
     objects: tuple[str, ...]
     text: str
     sources: tuple[str, ...] = ()
+    read_bytes: int = 0
 
     def to_json(self) -> JsonObject:
         """Plain values."""
@@ -44,15 +52,37 @@ class RepairAction:
             "objects": list(self.objects),
             "text": self.text,
             "sources": list(self.sources),
+            "read_bytes": self.read_bytes,
         }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RepairPlan:
-    """What would be repaired now, and what no copy that was given can help with."""
+class RepairScope:
+    """What is to be repaired, and what may help: siblings have its keys, strangers copies of its backups.
 
-    actions: tuple[RepairAction, ...]
-    hopeless: tuple[Finding, ...] = ()
+    `damaged` are the objects that a check or a verification named.
+    """
+
+    repository: Repository
+    siblings: tuple[Repository, ...] = ()
+    strangers: tuple[Repository, ...] = ()
+    damaged: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, repository: Repository, copies: Sequence[Repository], damaged: Collection[str]) -> RepairScope:
+        """With the copies told apart."""
+        family = repository.description.family
+        return cls(
+            repository=repository,
+            siblings=tuple(copy for copy in copies if copy.description.family == family),
+            strangers=tuple(copy for copy in copies if copy.description.family != family),
+            damaged=frozenset(damaged),
+        )
+
+    @property
+    def helpers(self) -> tuple[str, ...]:
+        """The ids of all copies."""
+        return tuple(copy.id for copy in (*self.siblings, *self.strangers))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,3 +99,11 @@ class Repaired:
             blobs=self.blobs + other.blobs,
             unrepaired=self.unrepaired + other.unrepaired,
         )
+
+
+def finding_about(
+    kind: FindingKind, text: str, objects: Sequence[str], manifest: BackupManifest | None = None
+) -> Finding:
+    """What is damaged, and the backup that loses files by it."""
+    affected = () if manifest is None else (affected_backup(manifest, Loss.FILES),)
+    return Finding(kind=kind, severity=Severity.DAMAGED, text=text, objects=tuple(objects), affected=affected)

@@ -24,15 +24,17 @@ from safepoint.repository.care.progress import Progress, Report, no_report
 from safepoint.repository.commit.lease_objects import open_tags, tag_in
 from safepoint.repository.maps.marking import require_known, surviving_packs
 from safepoint.repository.maps.references import References
+from safepoint.repository.names import pack_name
 from safepoint.repository.packs.index import EVERY_CLUSTER, MOST_REPLACED, current_indexes, read_index
-from safepoint.repository.packs.pack import BlobKind, PackContents, blob_id_key, open_pack, pack_name, read_table
+from safepoint.repository.packs.pack import BlobKind, PackContents, blob_id_key, open_pack, read_table
 from safepoint.repository.packs.replacements import Replacements, read_replacements
 from safepoint.repository.repository import Repository
 from safepoint.repository.sealing import objects
-from safepoint.repository.sealing.key_changes import require_newest
+from safepoint.repository.sealing.key_listing import require_newest
 from safepoint.repository.sealing.seal import BrokenSeal, Kind, generation_of
 
 LEAST_NEEDED_SHARE = 0.5
+"""A pack of whose bytes backups need at least this share is not worth its rewriting."""
 MOST_PACKS = 4096
 _BATCH_PACKS = 64
 _BATCH_BYTES = 4 * 1024 * 1024 * 1024
@@ -170,7 +172,7 @@ class _Look:
             busy_tags=busy,
             replacements=replacements,
             stored=surviving_packs(repository.store, repository.keyring),
-            roots=tuple(repository.read_manifest(backup.manifest).root for backup in state.existing),
+            roots=tuple(repository.read_manifest(kept.manifest, digest=kept.digest).root for kept in state.existing),
         )
 
     def needed(self) -> Iterator[tuple[bytes, BlobRef, BlobKind]]:

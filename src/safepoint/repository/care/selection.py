@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-DEFAULT_SHARE = 1 / 14
+_DEFAULT_SHARE = 1 / 14
 _DAY = timedelta(days=1)
 
 Verified = Mapping[str, datetime | None]
@@ -20,6 +20,8 @@ class Selection:
     """Chooses among all objects; the first of the answer is the most urgent."""
 
     _choose: Callable[[Verified, datetime], list[str]]
+    round: timedelta | None = None
+    """Within which everything is chosen once when it is asked every day; None when that is not so."""
 
     def choose(self, verified: Verified, now: datetime) -> list[str]:
         """Names. What is said to have been verified more than a day from now counts as never verified."""
@@ -46,14 +48,14 @@ class Selection:
         return cls(lambda verified, _: source.sample(sorted(verified), math.ceil(fraction * len(verified))))
 
     @classmethod
-    def due(cls, share: float = DEFAULT_SHARE) -> Selection:
+    def due(cls, share: float = _DEFAULT_SHARE) -> Selection:
         """What was never verified, and the oldest `share` of the rest for each day since the last verification.
 
         So everything is read again within 1 / share days and the time between two runs, however often it is run.
         ValueError unless 0 < share <= 1.
         """
         _require_share(share)
-        return cls(lambda verified, now: _due(verified, now, share))
+        return cls(lambda verified, now: _due(verified, now, share), _DAY / share)
 
 
 def _due(verified: Verified, now: datetime, share: float) -> list[str]:

@@ -24,13 +24,12 @@ from blake3 import blake3
 
 from safepoint import errors
 from safepoint.model.json_value import JsonObject
-from safepoint.repository.care.sound_objects import pack_of
+from safepoint.repository.names import SEALED_PREFIXES, kind_of, pack_of, record_prefix
 from safepoint.repository.repository import Repository
 from safepoint.repository.sealing.objects import from_json, read_object
 from safepoint.repository.sealing.seal import Kind
 
 RECORD_KIND = "object-verification"
-_PREFIX = f"records/{RECORD_KIND}/"
 _FORM = 1
 _ID_BYTES = 8
 _IDS = np.dtype(">u8")
@@ -116,6 +115,23 @@ def read_memory(repository: Repository) -> VerificationMemory:
     return memory
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifiedShare:
+    """Of so many `objects` that are stored so many have been `verified`, the last of them at `newest`."""
+
+    objects: int
+    verified: int
+    newest: datetime | None
+
+
+def verified_share(repository: Repository, memory: VerificationMemory) -> VerifiedShare:
+    """What the memory says of the objects that are there now, from listings."""
+    names = (name for prefix in SEALED_PREFIXES for name in repository.store.list(prefix))
+    times = [memory.verified_at(name) for name in names if kind_of(name) is not None]
+    known = [at for at in times if at is not None]
+    return VerifiedShare(objects=len(times), verified=len(known), newest=max(known, default=None))
+
+
 def minutes(at: datetime) -> int:
     """Since 1970."""
     return int((at - _EPOCH) / _MINUTE)
@@ -125,7 +141,7 @@ def _newest_records(repository: Repository) -> list[Mapping[str, Any]]:
     """Newest first, down to the newest summary and what was told within two days before it."""
     found: list[Mapping[str, Any]] = []
     horizon: int | None = None
-    for name in sorted(repository.store.list(_PREFIX), reverse=True):
+    for name in sorted(repository.store.list(record_prefix(RECORD_KIND)), reverse=True):
         record = _read(repository, name)
         if record is None:
             continue

@@ -7,11 +7,10 @@ so when it may not even do that. What is not there any more is a matter of the c
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from itertools import islice
 
@@ -21,36 +20,25 @@ from safepoint.model.json_value import JsonObject
 from safepoint.repository.care.affected import affected_by_packs
 from safepoint.repository.care.check import eased, metered_by
 from safepoint.repository.care.finding import Affected, Finding, FindingKind, Loss, affected_backup, is_whole
+from safepoint.repository.care.journal_check import journal_findings
 from safepoint.repository.care.locked_out import is_locked_out
 from safepoint.repository.care.progress import Progress, Report, no_report
+from safepoint.repository.care.remembered_damage import THREADS
 from safepoint.repository.care.selection import Selection
+from safepoint.repository.care.sound_objects import require_sound
+from safepoint.repository.care.stored_sizes import NOTHING_STORED, StoredSize, stored_size
 from safepoint.repository.care.verification_memory import RECORD_KIND, VerificationMemory, read_memory
-from safepoint.repository.commit.journal_finding import Severity
-from safepoint.repository.commit.manifest import open_manifest
-from safepoint.repository.packs.index import read_index
-from safepoint.repository.packs.pack import check_pack, pack_name
+from safepoint.repository.commit.journal_finding import JournalFindingKind
+from safepoint.repository.names import SEALED_PREFIXES, kind_of, pack_of, wal_place
+from safepoint.repository.packs.pack import is_stray
 from safepoint.repository.packs.replacements import read_replacements
 from safepoint.repository.repository import Repository
-from safepoint.repository.sealing.objects import fetch, read_object
 from safepoint.repository.sealing.seal import Kind
+from safepoint.repository.severity import Severity
+from safepoint.repository.wal import pieces_at
 from safepoint.stores.metering import Meter
 
-THREADS = 2
 _REMEMBER_EVERY = timedelta(minutes=5)
-_FOLDERS = ("packs/", "indexes/", "backups/", "wal/", "tmp/wal/", "records/", "leases/", "tombstones/", "journal/")
-_SHAPES: tuple[tuple[re.Pattern[str], Kind], ...] = (
-    (re.compile(r"packs/([0-9a-f]{2})/\1[0-9a-f]{62}"), Kind.PACK),
-    (re.compile(r"indexes/[0-9a-f]{32}"), Kind.INDEX),
-    (re.compile(r"backups/.+"), Kind.MANIFEST),
-    (re.compile(r"wal/.+\.history"), Kind.HISTORY),
-    (re.compile(r"wal/.+\.[0-9]{1,4}MB|tmp/wal/.+/[0-9A-F]{16}-[0-9A-F]{16}"), Kind.WAL),
-    (re.compile(r"records/.+"), Kind.RECORD),
-    (re.compile(r"leases/[^/]+/(end|expired)"), Kind.END),
-    (re.compile(r"leases/[^/]+/(begin|renewal-[0-9]{8})"), Kind.LEASE),
-    (re.compile(r"tombstones/[^/]+/(packs|leases|verdict)"), Kind.TOMBSTONE),
-    (re.compile(r"journal/[0-9a-f]{32}/[0-9]{12}"), Kind.JOURNAL),
-)
-_RANGE = re.compile(r"(?:tmp/)?wal/([0-9]+)/([0-9A-F]{8})-[0-9a-f]{32}/.+")
 _FINDING_KINDS = {
     Kind.PACK: FindingKind.DAMAGED_PACK,
     Kind.INDEX: FindingKind.DAMAGED_INDEX,
@@ -81,32 +69,63 @@ class VerifiedObjects:
         return is_whole(self.findings)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyPlan:
+    """What would be read: `names`, the most urgent first, `packs` of them packs, of so many `objects` in all.
+
+    `unverified` of all have never been verified, or were found damaged. `kinds` are those of all objects, `strange` the
+    names that this version does not know.
+    """
+
+    names: tuple[str, ...]
+    packs: int
+    objects: int
+    unverified: int
+    kinds: Mapping[str, Kind] = field(repr=False)
+    size: StoredSize = NOTHING_STORED
+    strange: tuple[str, ...] = ()
+
+
+def plan_verify(repository: Repository, selection: Selection) -> VerifyPlan:
+    """What a verification of the selected objects would read now: from listings, the memory, and a sample of sizes."""
+    chosen = _choose(repository, selection)
+    packs = [name for name in chosen.names if pack_of(name) is not None]
+    others = [name for name in chosen.names if pack_of(name) is None]
+    return replace(chosen, size=stored_size(repository.store, packs) + stored_size(repository.store, others))
+
+
 def verify(
-    repository: Repository, selection: Selection, *, report: Report = no_report, threads: int = THREADS
+    repository: Repository, wanted: Selection | VerifyPlan, *, report: Report = no_report, threads: int = THREADS
 ) -> VerifiedObjects:
-    """The selected objects, read and authenticated; ST… when the store cannot be read.
+    """The selected objects, or those of the plan, read and authenticated; ST… when the store cannot be read.
 
     Interrupted, or stopped by an error, it remembers what it verified before.
     """
-    return _Verification(repository, report, threads).run(selection)
+    plan = _choose(repository, wanted) if isinstance(wanted, Selection) else wanted
+    return _Verification(repository, report, threads).run(plan)
 
 
-def kind_of(name: str) -> Kind | None:
-    """What the object of this name is, None for a name that this version does not know."""
-    return next((kind for shape, kind in _SHAPES if shape.fullmatch(name)), None)
+def _choose(repository: Repository, selection: Selection) -> VerifyPlan:
+    """Without their size."""
+    memory = read_memory(repository)
+    listed = (name for prefix in SEALED_PREFIXES for name in repository.store.list(prefix))
+    names = {name: None if _is_stray(repository, name) else kind_of(name) for name in listed}
+    known = {name: kind for name, kind in names.items() if kind is not None}
+    times = {name: memory.verified_at(name) for name in known}
+    chosen = selection.choose(times, repository.clock())
+    return VerifyPlan(
+        names=tuple(chosen),
+        packs=len(_packs_of(chosen)),
+        objects=len(known),
+        unverified=sum(at is None for at in times.values()),
+        kinds=known,
+        strange=tuple(sorted(names.keys() - known.keys())),
+    )
 
 
-def verify_object(repository: Repository, name: str, kind: Kind) -> None:
-    """Every byte of the object is what was sealed; RP004, RP005, RP006, RP008."""
-    store, keyring = repository.store, repository.keyring
-    if kind is Kind.PACK:
-        check_pack(store, keyring, _pack_of(name))
-    elif kind is Kind.INDEX:
-        read_index(store, keyring, name)
-    elif kind is Kind.MANIFEST:
-        open_manifest(keyring, name, fetch(store, name, kind))
-    else:
-        read_object(store, keyring, kind, name)
+def _is_stray(repository: Repository, name: str) -> bool:
+    pack = pack_of(name)
+    return pack is not None and is_stray(repository.keyring, pack)
 
 
 @dataclass(slots=True)
@@ -133,18 +152,15 @@ class _Verification:
         self._failed: dict[str, errors.SafepointError] = {}
         self._unremembered: errors.SafepointError | None = None
 
-    def run(self, selection: Selection) -> VerifiedObjects:
+    def run(self, plan: VerifyPlan) -> VerifiedObjects:
         """Killed anywhere: what was remembered last counts, the rest is verified again."""
-        names = {name: kind_of(name) for folder in _FOLDERS for name in self._repository.store.list(folder)}
-        known = {name: kind for name, kind in names.items() if kind is not None}
-        times = {name: self._memory.verified_at(name) for name in known}
-        chosen = selection.choose(times, self._repository.clock())
+        known = plan.kinds
         try:
-            self._verify_all(chosen, known)
+            self._verify_all(plan.names, known)
         finally:
             self._remember()
         self._summarise(known)
-        findings = (*self._findings(known), *map(_strange, sorted(names.keys() - known)), *self._not_remembered())
+        findings = (*self._findings(known), *map(_strange, plan.strange), *self._not_remembered())
         return VerifiedObjects(
             findings=findings,
             verified=self._verified,
@@ -153,7 +169,7 @@ class _Verification:
             is_remembered=self._unremembered is None,
         )
 
-    def _verify_all(self, names: list[str], kinds: Mapping[str, Kind]) -> None:
+    def _verify_all(self, names: Sequence[str], kinds: Mapping[str, Kind]) -> None:
         waiting = iter(names)
         done = 0
         with ThreadPoolExecutor(self._threads, thread_name_prefix="safepoint-verify") as pool:
@@ -161,7 +177,7 @@ class _Verification:
             try:
                 while running or done < len(names):
                     for name in islice(waiting, self._threads - len(running)):
-                        running[pool.submit(verify_object, self._metered, name, kinds[name])] = name
+                        running[pool.submit(require_sound, self._metered, name, kinds[name])] = name
                     for future in wait(running, return_when=FIRST_COMPLETED).done:
                         self._take(running.pop(future), future)
                         done += 1
@@ -215,17 +231,29 @@ class _Verification:
         if not self._failed:
             return
         manifests = self._repository.readable_backups()[0]
-        packs = {_pack_of(name) for name in self._failed if kind_of(name) is Kind.PACK}
-        there = frozenset(_pack_of(name) for name in listed if kind_of(name) is Kind.PACK)
+        packs, there = _packs_of(self._failed), _packs_of(listed)
         by_pack = affected_by_packs(self._repository, packs, manifests, listed=there)
         existing = {backup.manifest for backup in self._repository.backup_state().existing}
+        accepted = self._accepted()
         replaced = read_replacements(self._repository.store, self._repository.keyring).packs
         for name, error in sorted(self._failed.items()):
             if not self._is_proven(name, error):
                 yield _locked_out(name, error)
                 continue
             found = _finding(name, error, self._affected(name, by_pack, manifests, existing))
-            yield eased(found) if kind_of(name) is Kind.PACK and _pack_of(name) in replaced else found
+            yield accepted.get(name) or (eased(found) if pack_of(name) in replaced else found)
+
+    def _accepted(self) -> dict[str, Finding]:
+        """Entries of the journal that do not open, which somebody has acknowledged: notices."""
+        if not any(kind_of(name) is Kind.JOURNAL for name in self._failed):
+            return {}
+        audited = [each for each in journal_findings(self._repository) if each.is_acknowledged]
+        return {
+            name: Finding(kind=FindingKind.DAMAGED_OBJECT, severity=Severity.NOTICE, text=each.text, objects=(name,))
+            for each in audited
+            if each.kind is JournalFindingKind.UNREADABLE_ENTRY
+            for name in each.objects
+        }
 
     def _affected(
         self,
@@ -236,7 +264,7 @@ class _Verification:
     ) -> tuple[Affected, ...]:
         match kind_of(name):
             case Kind.PACK:
-                return by_pack.get(_pack_of(name), ())
+                return by_pack.get(pack_of(name) or b"", ())
             case Kind.MANIFEST:
                 return (Affected(backup_id=name, loses=Loss.EVERYTHING),) if name in existing else ()
             case Kind.WAL:
@@ -247,11 +275,12 @@ class _Verification:
 
     def _needs(self, manifest: BackupManifest, name: str) -> bool:
         """Whether the backup needs some of this WAL to become consistent."""
-        named = _RANGE.fullmatch(name)
-        if named is None or named[1] != manifest.system_identifier or int(named[2], 16) != manifest.timeline.value:
+        place = wal_place(name)
+        if place is None or (place.cluster, place.timeline) != (manifest.system_identifier, manifest.timeline):
             return False
-        pieces = (piece for piece in self._repository.wal_pieces(named[1]) if piece.name == name)
-        return any(piece.start < manifest.stop_lsn and manifest.start_lsn < piece.end for piece in pieces)
+        return any(
+            piece.start < manifest.stop_lsn and manifest.start_lsn < piece.end for piece in pieces_at(name, place)
+        )
 
     def _not_remembered(self) -> Iterator[Finding]:
         if self._unremembered is not None:
@@ -259,10 +288,8 @@ class _Verification:
             yield Finding(kind=FindingKind.NOT_REMEMBERED, severity=Severity.NOTICE, text=text)
 
 
-def _pack_of(name: str) -> bytes:
-    pack = bytes.fromhex(name.rpartition("/")[2])
-    assert pack_name(pack) == name  # noqa: S101
-    return pack
+def _packs_of(names: Iterable[str]) -> frozenset[bytes]:
+    return frozenset(pack for name in names if (pack := pack_of(name)) is not None)
 
 
 def _locked_out(name: str, error: errors.SafepointError) -> Finding:

@@ -6,23 +6,21 @@ from collections.abc import Iterator
 
 from safepoint import errors
 from safepoint.repository.care.finding import Finding, FindingKind
-from safepoint.repository.commit.journal_finding import Severity
+from safepoint.repository.names import WAL_PREFIXES, cluster_of, is_history
 from safepoint.repository.repository import Repository
-
-_ROOTS = ("wal/", "tmp/wal/")
-_HISTORY = ".history"
+from safepoint.repository.severity import Severity
 
 
 def check_wal(repository: Repository) -> tuple[int, tuple[Finding, ...]]:
     """How many objects there are, and what is strange about their names."""
-    names = {name for root in _ROOTS for name in repository.store.list(root)}
-    clusters = sorted({_cluster_of(name) for name in names})
+    names = {name for prefix in WAL_PREFIXES for name in repository.store.list(prefix)}
+    clusters = sorted({cluster_of(name) for name in names})
     findings = tuple(finding for cluster in clusters for finding in _of_cluster(repository, cluster, names))
     return len(names), findings
 
 
 def _of_cluster(repository: Repository, cluster: str, names: set[str]) -> Iterator[Finding]:
-    ours = {name for name in names if _cluster_of(name) == cluster}
+    ours = {name for name in names if cluster_of(name) == cluster}
     try:
         known = {piece.name for piece in repository.wal_pieces(cluster)}
     except errors.Damaged as error:
@@ -31,10 +29,6 @@ def _of_cluster(repository: Repository, cluster: str, names: set[str]) -> Iterat
     except ValueError:
         known = set[str]()
     for name in sorted(ours - known):
-        if not name.endswith(_HISTORY):
+        if not is_history(name):
             text = f"found {name}, expected the name of a segment, a range or a history"
             yield Finding(kind=FindingKind.STRANGE_NAME, severity=Severity.NOTICE, text=text, objects=(name,))
-
-
-def _cluster_of(name: str) -> str:
-    return name.removeprefix("tmp/").split("/")[1]

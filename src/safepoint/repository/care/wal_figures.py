@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from safepoint.repository.commit.parallel import in_threads
-from safepoint.stores.port import NotFound, Store
-
-SAMPLE = 200
-_MEBIBYTE = 1024 * 1024
-_SEGMENT = re.compile(r"wal/([0-9]+)/[^/]+/[0-9A-F]{24}\.([0-9]{1,4})MB")
-_RANGE = re.compile(r"tmp/wal/([0-9]+)/[^/]+/([0-9A-F]{16})-([0-9A-F]{16})")
+from safepoint.repository.care.stored_sizes import stored_size
+from safepoint.repository.names import WAL_PREFIXES, wal_place
+from safepoint.stores.port import Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WalFigures:
     """WAL of one cluster: `raw_bytes` of it (exact), in objects of `stored_bytes`.
 
-    With `is_estimate` the latter is what `SAMPLE` of the objects, evenly spread, have on average.
+    With `is_estimate` the latter is what a sample of the objects has on average.
     """
 
     cluster: str
@@ -40,36 +35,30 @@ class _Piece:
 
 def wal_figures(store: Store) -> tuple[WalFigures, ...]:
     """Of each cluster, by its name: two listings, and at most `SAMPLE` questions for a size."""
-    pieces = [piece for prefix in ("wal/", "tmp/wal/") for name in store.list(prefix) if (piece := _piece(name))]
+    pieces = [piece for prefix in WAL_PREFIXES for name in store.list(prefix) if (piece := _piece(name))]
     clusters = sorted({piece.cluster for piece in pieces})
     return tuple(_figures(store, name, [piece for piece in pieces if piece.cluster == name]) for name in clusters)
 
 
 def _piece(name: str) -> _Piece | None:
     """None for timeline histories and whatever else lies there."""
-    if match := _SEGMENT.fullmatch(name):
-        return _Piece(name=name, cluster=match[1], raw_bytes=int(match[2]) * _MEBIBYTE, is_range=False)
-    if match := _RANGE.fullmatch(name):
-        size = int(match[3], 16) - int(match[2], 16)
-        return _Piece(name=name, cluster=match[1], raw_bytes=size, is_range=True)
+    place = wal_place(name)
+    if place is None:
+        return None
+    if (segment := place.segment) is not None:
+        return _Piece(name=name, cluster=place.cluster, raw_bytes=segment.size, is_range=False)
+    if (found := place.range) is not None:
+        return _Piece(name=name, cluster=place.cluster, raw_bytes=found[1] - found[0], is_range=True)
     return None
 
 
 def _figures(store: Store, cluster: str, pieces: Sequence[_Piece]) -> WalFigures:
-    def size(piece: _Piece) -> int | None:
-        try:
-            return store.size(piece.name)
-        except NotFound:  # a range that was replaced since it was listed
-            return None
-
-    step = max(1, -(-len(pieces) // SAMPLE))
-    sizes = [found for found in in_threads(size, pieces[::step]) if found is not None]
-    stored = sum(sizes) if step == 1 else round(sum(sizes) / max(len(sizes), 1) * len(pieces))
+    stored = stored_size(store, [piece.name for piece in pieces])
     return WalFigures(
         cluster=cluster,
         segments=sum(not piece.is_range for piece in pieces),
         ranges=sum(piece.is_range for piece in pieces),
         raw_bytes=sum(piece.raw_bytes for piece in pieces),
-        stored_bytes=stored,
-        is_estimate=step > 1,
+        stored_bytes=stored.bytes,
+        is_estimate=stored.is_estimate,
     )

@@ -14,8 +14,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from safepoint.model.lsn import Lsn
-from safepoint.repository.commit.journal_entry import Entry, EventKind, JournalEvent, KeyChange
-from safepoint.repository.commit.journal_finding import Finding, FindingKind, Severity
+from safepoint.repository.commit.journal_entry import Entry
+from safepoint.repository.commit.journal_event import EventKind, JournalEvent, KeyChange
+from safepoint.repository.commit.journal_finding import JournalFinding, JournalFindingKind, Severity
+from safepoint.repository.names import KEYS_PREFIX
 
 Range = tuple[int, int]
 """WAL bytes [start, end)."""
@@ -79,7 +81,7 @@ class _Order:
         return at > 0 and heads[at - 1] >= earlier.entry.sequence
 
 
-def judge_claims(first: Sequence[Entry], second: Sequence[Entry], stored: Snapshot) -> tuple[Finding, ...]:
+def judge_claims(first: Sequence[Entry], second: Sequence[Entry], stored: Snapshot) -> tuple[JournalFinding, ...]:
     """Everything that the first reading says is stored, that neither reading calls expired, and the snapshot lacks."""
     signed = [entry for entry in _each_once(first, second) if entry.is_signed]
     order = _Order(signed)
@@ -88,6 +90,7 @@ def judge_claims(first: Sequence[Entry], second: Sequence[Entry], stored: Snapsh
         *_judge_wal(_said(first, _WAL_APPEARS), _said(signed, _WAL_VANISHES), order, stored),
         *_judge_generation(first, stored),
         *_unknown_events(first),
+        *_new_writers(first),
     )
 
 
@@ -120,14 +123,14 @@ def _said(entries: Iterable[Entry], wanted: frozenset[_What]) -> dict[str, list[
 
 def _judge_names(
     claims: Mapping[str, list[_Said]], expiries: Mapping[str, list[_Said]], order: _Order, stored: Snapshot
-) -> Iterator[Finding]:
+) -> Iterator[JournalFinding]:
     for name in sorted({*claims, *expiries}):
         against = expiries.get(name, [])
         standing = _standing(claims.get(name, ()), against, order)
         if not standing and name in stored.names:
             yield _returned(name, against[0].entry)
         elif standing and name not in stored.names:
-            yield _missing(name, standing[0])
+            yield _missing(name, standing)
         elif standing:
             yield from _judge_digest(name, stored.digests.get(name), standing)
 
@@ -144,17 +147,25 @@ def standing_backups(entries: Sequence[Entry]) -> frozenset[str]:
     return frozenset(name for name, said in claims.items() if _standing(said, expiries.get(name, ()), order))
 
 
-def _missing(name: str, claim: _Said) -> Finding:
-    text = f"found no {name}, expected the {claim.event.kind.value} that {claim.entry.name} says is stored"
-    return Finding(kind=FindingKind.MISSING_OBJECT, severity=Severity.DAMAGED, text=text, objects=(name,))
+def _missing(name: str, claims: Sequence[_Said]) -> JournalFinding:
+    first = claims[0]
+    text = f"found no {name}, expected the {first.event.kind.value} that {first.entry.name} says is stored"
+    kind, facts = JournalFindingKind.MISSING_OBJECT, _digests(claims)
+    return JournalFinding(kind=kind, severity=Severity.DAMAGED, text=text, objects=(name,), facts=facts)
 
 
-def _returned(name: str, entry: Entry) -> Finding:
+def _digests(claims: Iterable[_Said]) -> tuple[str, ...]:
+    """Of the entries that say it: said once more, it is another finding."""
+    return tuple(sorted({claim.entry.digest for claim in claims}))
+
+
+def _returned(name: str, entry: Entry) -> JournalFinding:
     text = f"found {name}, expected it gone as {entry.name} says, unless its deletion is under way"
-    return Finding(kind=FindingKind.RETURNED_OBJECT, severity=Severity.NOTICE, text=text, objects=(name,))
+    kind, facts = JournalFindingKind.RETURNED_OBJECT, (entry.digest,)
+    return JournalFinding(kind=kind, severity=Severity.NOTICE, text=text, objects=(name,), facts=facts)
 
 
-def _judge_digest(name: str, found: str | None, claims: Sequence[_Said]) -> Iterator[Finding]:
+def _judge_digest(name: str, found: str | None, claims: Sequence[_Said]) -> Iterator[JournalFinding]:
     """Objects are written once, so all say the same: a second digest is somebody's who put another in its place."""
     said = {claim.event.digest: claim.entry.name for claim in claims if claim.event.digest is not None}
     wrong = {digest: entry for digest, entry in said.items() if digest != found}
@@ -163,12 +174,13 @@ def _judge_digest(name: str, found: str | None, claims: Sequence[_Said]) -> Iter
     expected = " and ".join(f"{digest[:16]} as {entry} says" for digest, entry in sorted(wrong.items()))
     seen = "no one digest" if found is None else f"the digest {found[:16]}"
     text = f"found {seen} of {name}, expected {expected}"
-    yield Finding(kind=FindingKind.REPLACED_OBJECT, severity=Severity.DAMAGED, text=text, objects=(name,))
+    kind, facts = JournalFindingKind.REPLACED_OBJECT, (found or "", *sorted(wrong), *_digests(claims))
+    yield JournalFinding(kind=kind, severity=Severity.DAMAGED, text=text, objects=(name,), facts=facts)
 
 
 def _judge_wal(
     claims: Mapping[str, list[_Said]], expiries: Mapping[str, list[_Said]], order: _Order, stored: Snapshot
-) -> Iterator[Finding]:
+) -> Iterator[JournalFinding]:
     for folder in sorted(claims):
         held = merged((start.value, end.value) for start, end in stored.wal.get(folder, ()))
         missing: list[Range] = []
@@ -177,7 +189,11 @@ def _judge_wal(
                 missing += minus(left, _expired_since(claim, expiries.get(folder, ()), order))
         for start, end in merged(missing):
             text = f"found no WAL [{Lsn(start)}, {Lsn(end)}) in {folder}, expected it as the journal says it is stored"
-            yield Finding(kind=FindingKind.MISSING_WAL, severity=Severity.DAMAGED, text=text, objects=(folder,))
+            saying = (
+                claim for claim in claims[folder] if minus([(start, end)], [_range_of(claim.event)]) != [(start, end)]
+            )
+            kind, facts = JournalFindingKind.MISSING_WAL, (str(start), str(end), *_digests(saying))
+            yield JournalFinding(kind=kind, severity=Severity.DAMAGED, text=text, objects=(folder,), facts=facts)
 
 
 def _expired_since(claim: _Said, expiries: Iterable[_Said], order: _Order) -> list[Range]:
@@ -217,7 +233,7 @@ def minus(ranges: Iterable[Range], holes: Sequence[Range]) -> list[Range]:
     return result
 
 
-def _judge_generation(entries: Iterable[Entry], stored: Snapshot) -> Iterator[Finding]:
+def _judge_generation(entries: Iterable[Entry], stored: Snapshot) -> Iterator[JournalFinding]:
     rotated = [
         (event.count or 0, entry)
         for entry in entries
@@ -229,11 +245,25 @@ def _judge_generation(entries: Iterable[Entry], stored: Snapshot) -> Iterator[Fi
     newest, entry = max(rotated, key=lambda pair: pair[0])
     if newest > stored.generation:
         text = f"found key generation {stored.generation}, expected {newest}, which {entry.name} says is in every slot"
-        yield Finding(kind=FindingKind.OLD_KEYS, severity=Severity.DAMAGED, text=text, objects=("keys/",))
+        kind, facts = JournalFindingKind.OLD_KEYS, (str(stored.generation), str(newest), entry.digest)
+        yield JournalFinding(kind=kind, severity=Severity.DAMAGED, text=text, objects=(KEYS_PREFIX,), facts=facts)
 
 
-def _unknown_events(entries: Iterable[Entry]) -> Iterator[Finding]:
+def _unknown_events(entries: Iterable[Entry]) -> Iterator[JournalFinding]:
     for entry in entries:
-        for kind in sorted(set(entry.unknown_events)):
-            text = f"found an event {kind!r} in {entry.name}, expected one this version knows: a later one wrote it"
-            yield Finding(kind=FindingKind.UNKNOWN_EVENT, severity=Severity.UNKNOWN, text=text, objects=(entry.name,))
+        for said in sorted(set(entry.unknown_events)):
+            text = f"found an event {said!r} in {entry.name}, expected one this version knows: a later one wrote it"
+            kind, facts = JournalFindingKind.UNKNOWN_EVENT, (said, entry.digest)
+            yield JournalFinding(kind=kind, severity=Severity.UNKNOWN, text=text, objects=(entry.name,), facts=facts)
+
+
+def _new_writers(entries: Iterable[Entry]) -> Iterator[JournalFinding]:
+    for entry in entries:
+        for event in entry.events:
+            if event.kind is EventKind.SUCCEEDS and entry.is_signed:
+                text = (
+                    f"found {entry.name} to go on for the machine that wrote {event.name}, expected one writer a "
+                    "machine: was the machine cloned, its state put back, or the store?"
+                )
+                kind, facts = JournalFindingKind.NEW_WRITER, (event.name, event.digest or "", entry.digest)
+                yield JournalFinding(kind=kind, severity=Severity.NOTICE, text=text, objects=(entry.name,), facts=facts)

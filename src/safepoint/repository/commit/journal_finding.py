@@ -5,19 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from blake3 import blake3
 
-class Severity(Enum):
-    """What a finding says of the repository."""
-
-    DAMAGED = "damaged"
-    """Something that was stored is gone or was replaced."""
-    UNKNOWN = "unknown"
-    """Part of the journal is hidden: what it said cannot be told, so nothing it could cover may be called whole."""
-    NOTICE = "notice"
-    """Nothing is lost by it; somebody should know."""
+from safepoint.repository.sealing.checked_json import canonical
+from safepoint.repository.severity import Severity
 
 
-class FindingKind(Enum):
+class JournalFindingKind(Enum):
     """What is not as the journal says."""
 
     MISSING_LINK = "missing link"
@@ -34,13 +28,23 @@ class FindingKind(Enum):
     MISSING_WAL = "missing wal"
     RETURNED_OBJECT = "returned object"
     OLD_KEYS = "old keys"
+    NEW_WRITER = "new writer"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class JournalFinding:
     """One fact with both values. `objects` are the names in the store that it is about."""
 
-    kind: FindingKind
+    kind: JournalFindingKind
     severity: Severity
     text: str
     objects: tuple[str, ...]
+    facts: tuple[str, ...] = ()
+    """What makes it this finding and no other: writers, sequences, digests, as far as they are known."""
+    is_acknowledged: bool = False
+
+    @property
+    def identity(self) -> str:
+        """Of kind, objects and facts, in hexadecimal: whatever differs in one of them is another finding."""
+        said = [self.kind.value, list(self.objects), list(self.facts)]
+        return blake3(canonical({"finding": said})).hexdigest()

@@ -1,19 +1,16 @@
 """What this machine keeps of a repository's journal: its writer's private key and head, and what it has ever seen.
 
-One small file per repository, replaced whole under an exclusive `flock`, so that the processes of a host share one
-writer. Losing it is harmless to the journal (the next entry is a new writer's); what is lost is the memory that a
-store was further than it is now. A damaged file counts as lost. Where nothing can be written, the state lives as long
-as the process, and whatever can be read is still used.
+One small file for each store of a repository, replaced whole under an exclusive `flock`, so that the processes of a
+host share one writer. Losing it is harmless to the journal (the next entry is a new writer's); what is lost is the
+memory that a store was further than it is now. A damaged file counts as lost. Where nothing can be written, the state
+lives as long as the process, and whatever can be read is still used.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
-import os
 import threading
-import time
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,11 +22,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from safepoint.files import write_durably
 from safepoint.model.json_value import Json
 from safepoint.repository.commit.journal_entry import NO_ENTRY, writer_of
+from safepoint.repository.commit.journal_memory import EntryMemory
+from safepoint.repository.local_lock import locked
+from safepoint.repository.places import STORE_PREFIX
 from safepoint.repository.sealing.checked_json import canonical
 
 _STATE_FILE = "journal.json"
-_PATIENCE_SECONDS = 5.0
-_POLL_SECONDS = 0.02
 _LOCK_FILE = "journal.lock"
 _VERSION = 1
 _DIRECTORY_MODE = 0o700
@@ -53,6 +51,8 @@ class Writer:
     digest: str = NO_ENTRY
     told: Mapping[str, int] = field(default_factory=dict[str, int])
     """The heads of other writers that this one's entries have named."""
+    pending: str | None = None
+    """The digest of an entry that is being put after the last one: found there, it is this machine's own."""
 
     @classmethod
     def new(cls) -> Writer:
@@ -78,6 +78,10 @@ class JournalState:
     seen: Mapping[str, int] = field(default_factory=dict[str, int])
     """By writer, the last sequence that a listing or an entry ever named."""
     verified: Mapping[str, Head] = field(default_factory=dict[str, Head])
+    audits: int = 0
+    """How many there were here, on which depends what the next one reads again."""
+    lapsed: frozenset[tuple[str, str]] = frozenset()
+    """Acknowledgements that hold here no more: identity of the finding, digest of the entry that says it."""
 
     def with_seen(self, heads: Mapping[str, int]) -> JournalState:
         """The greater of both: what was seen once is never forgotten."""
@@ -98,6 +102,8 @@ class StateKeeper:
         self._in_memory = JournalState()
         self.is_persistent = directory is not None
         """Whether the last `save` reached the disk."""
+        self.entries = EntryMemory(directory)
+        """What was read of the journal here."""
 
     def read(self) -> JournalState:
         """The state without holding it."""
@@ -124,6 +130,16 @@ class StateKeeper:
         except OSError:
             self.is_persistent = False
 
+    def seen_elsewhere(self) -> dict[str, int]:
+        """By writer, what this machine has seen of it in other stores of the same repository: copies of the whole."""
+        seen: dict[str, int] = {}
+        if self._directory is None:
+            return seen
+        for path in self._directory.parent.glob(f"{STORE_PREFIX}*/{_STATE_FILE}"):
+            if path.parent != self._directory:
+                seen = greatest(seen, _read(path).seen)
+        return seen
+
     def _load(self) -> JournalState:
         found = JournalState() if self._directory is None else _read(self._directory / _STATE_FILE)
         if self.is_persistent:
@@ -139,24 +155,8 @@ def _flocked(directory: Path | None) -> Generator[None]:
         yield
         return
     directory.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
-    descriptor = os.open(directory / _LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _FILE_MODE)
-    try:
-        _lock(descriptor)
+    with locked(directory / _LOCK_FILE):
         yield
-    finally:
-        os.close(descriptor)
-
-
-def _lock(descriptor: int) -> None:
-    """OSError when another process holds it too long: one that was stopped must not stop the others."""
-    deadline = time.monotonic() + _PATIENCE_SECONDS
-    while True:
-        try:
-            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(_POLL_SECONDS)
 
 
 def _read(path: Path) -> JournalState:
@@ -185,8 +185,11 @@ def _to_bytes(state: JournalState) -> bytes:
             "sequence": writer.sequence,
             "digest": writer.digest,
             "told": dict(writer.told),
+            "pending": writer.pending,
         },
         "seen": dict(state.seen),
+        "audits": state.audits,
+        "lapsed": [list(pair) for pair in sorted(state.lapsed)],
         "verified": {name: [head.sequence, head.digest] for name, head in state.verified.items()},
     }
     return canonical({**value, "checksum": _checksum(value)}) + b"\n"
@@ -197,6 +200,8 @@ def _state_of(value: dict[str, Any]) -> JournalState:
     return JournalState(
         writer=None if writer is None else _writer_of(writer),
         seen=value["seen"],
+        audits=value["audits"],
+        lapsed=frozenset((str(identity), str(digest)) for identity, digest in value.get("lapsed", [])),
         verified={name: Head(sequence=head[0], digest=head[1]) for name, head in value["verified"].items()},
     )
 
@@ -207,4 +212,5 @@ def _writer_of(value: dict[str, Any]) -> Writer:
         sequence=value["sequence"],
         digest=value["digest"],
         told=value["told"],
+        pending=value["pending"],
     )

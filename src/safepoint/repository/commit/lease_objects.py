@@ -18,14 +18,22 @@ from typing import Any
 
 from safepoint.model.json_value import JsonObject
 from safepoint.model.measures import Clock
+from safepoint.repository.names import (
+    BEGIN,
+    END,
+    EXPIRED,
+    LEASES_PREFIX,
+    RENEWAL,
+    begin_name,
+    end_name,
+    is_lease_id,
+    lease_part,
+)
 from safepoint.repository.sealing.objects import broken, missing, read_own, seal_own
 from safepoint.repository.sealing.seal import Keyring, Kind
 from safepoint.stores.port import NotFound, Store, check_name
 
-LEASES_PREFIX = "leases/"
-_ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{16}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_RENEWAL = "renewal-"
 _TAG = slice(22, 30)
 """Of a pack's id."""
 
@@ -65,11 +73,6 @@ def new_lease_id(now: datetime) -> str:
     return f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(8)}"
 
 
-def is_lease_id(text: str) -> bool:
-    """Whether it has the shape of what `new_lease_id` makes."""
-    return _ID.fullmatch(text) is not None
-
-
 def tag_of(lease_id: str) -> bytes:
     """The 8 random bytes of the id: packs that carry them (`tag_in`) were put under this lease."""
     return bytes.fromhex(lease_id.rpartition("-")[2])
@@ -85,38 +88,12 @@ def open_tags(store: Store) -> frozenset[bytes]:
     return frozenset(tag_of(lease.id) for lease in list_leases(store).values() if not lease.has_end)
 
 
-def lease_named_by(manifest: str) -> str | None:
-    """The lease whose id is the last part of the manifest's name: nobody else commits this name for the first time."""
-    last = manifest.rpartition("/")[2]
-    return last if _ID.fullmatch(last) else None
-
-
-def begin_name(lease_id: str) -> str:
-    """Where its writer says who it is."""
-    return f"{LEASES_PREFIX}{lease_id}/begin"
-
-
-def renewal_name(lease_id: str, number: int) -> str:
-    """Where its writer says for the `number`th time that it lives."""
-    return f"{LEASES_PREFIX}{lease_id}/{_RENEWAL}{number:08d}"
-
-
-def end_name(lease_id: str) -> str:
-    """Where the lease ends."""
-    return f"{LEASES_PREFIX}{lease_id}/end"
-
-
-def expired_name(lease_id: str) -> str:
-    """Where its backup ends."""
-    return f"{LEASES_PREFIX}{lease_id}/expired"
-
-
 def list_leases(store: Store) -> dict[str, LeaseNames]:
     """All leases by id, from one listing."""
     parts: dict[str, list[str]] = {}
     for name in store.list(LEASES_PREFIX):
         lease_id, _, part = name.removeprefix(LEASES_PREFIX).partition("/")
-        if _ID.fullmatch(lease_id):
+        if is_lease_id(lease_id):
             parts.setdefault(lease_id, []).append(part)
     return {lease_id: _names(lease_id, found) for lease_id, found in parts.items()}
 
@@ -159,11 +136,11 @@ def require_begun(store: Store, lease_id: str) -> None:
 
 def _names(lease_id: str, parts: Iterable[str]) -> LeaseNames:
     found = set(parts)
-    renewals = sorted(part for part in found if part.startswith(_RENEWAL))
+    renewals = sorted(part for part in found if part.startswith(RENEWAL))
     return LeaseNames(
         id=lease_id,
-        has_begin="begin" in found,
-        newest_renewal=f"{LEASES_PREFIX}{lease_id}/{renewals[-1]}" if renewals else None,
-        has_end="end" in found,
-        is_expired="expired" in found,
+        has_begin=BEGIN in found,
+        newest_renewal=lease_part(lease_id, renewals[-1]) if renewals else None,
+        has_end=END in found,
+        is_expired=EXPIRED in found,
     )

@@ -18,32 +18,34 @@ from datetime import UTC, datetime, timedelta
 from blake3 import blake3
 
 from safepoint import errors
+from safepoint.model.json_value import Json
 from safepoint.model.measures import Clock, format_duration
 from safepoint.repository.commit.lease_objects import (
     End,
     LeaseNames,
     Outcome,
-    begin_name,
-    end_name,
-    lease_named_by,
     list_leases,
     new_lease_id,
     read_end,
-    renewal_name,
     seal_end,
     seal_fact,
     tag_of,
 )
-from safepoint.repository.commit.parallel import in_threads
 from safepoint.repository.commit.tombstones import condemned_packs
+from safepoint.repository.commit.writer_process import WriterProcess, process_of, this_process, why_gone
+from safepoint.repository.names import PACKS_PREFIX, begin_name, end_name, lease_named_by, pack_of, renewal_name
+from safepoint.repository.parallel import in_threads
 from safepoint.repository.sealing.objects import read_own
-from safepoint.repository.sealing.seal import ID_BYTES, Keyring, Kind
+from safepoint.repository.sealing.seal import Keyring, Kind
 from safepoint.stores.port import NotFound, Store
 
 RENEWAL_INTERVAL = timedelta(hours=1)
 STALE_AFTER = timedelta(hours=24)
-_PACKS_PREFIX = "packs/"
 _COPIES = "copies"
+_PROCESS = "process"
+_PURPOSE = "purpose"
+REPAIR = "repair"
+"""The purpose of a lease that commits again what this repository had committed: its manifest comes from here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +59,17 @@ class OpenLease:
     pid: int | None = None
     begun_at: datetime | None = None
     seen_at: datetime | None = None
+    process: WriterProcess | None = None
+    copies: str | None = None
+    """The manifest that another lease had first: that comes from elsewhere, or is committed again."""
+
+    def why_dead(self) -> str | None:
+        """How it is proven on this machine that the writer does not run any more; None when it may."""
+        return None if self.process is None else why_gone(self.process)
+
+    def makes(self, manifest: str) -> bool:
+        """Whether the lease began for the backup of this name."""
+        return manifest == self.copies or lease_named_by(manifest) == self.id
 
     def is_stale(self, now: datetime) -> bool:
         """Nothing was heard of its writer for a day, by clocks that may differ."""
@@ -184,13 +197,13 @@ def begin_lease(
 ) -> HeldLease:
     """A lease, durably begun, that knows which packs it may reuse: one listing of packs/.
 
-    `copies` is the manifest that comes from elsewhere, where another lease named it.
+    `copies` is the manifest that comes from elsewhere or is committed again: another lease named it.
     RP010 when the store has no conditional put and another lease is open.
     """
     lease_id = new_lease_id(clock())
     name = begin_name(lease_id)
-    who = {"purpose": purpose, "database": database, "host": socket.gethostname(), "pid": os.getpid()}
-    who |= {} if copies is None else {_COPIES: copies}
+    who: dict[str, Json] = {"purpose": purpose, "database": database, "host": socket.gethostname(), "pid": os.getpid()}
+    who |= {_PROCESS: dict(this_process().to_facts())} | ({} if copies is None else {_COPIES: copies})
     store.put_if_absent(name, seal_fact(keyring, Kind.LEASE, name, who, clock))
     try:
         if not store.capabilities.conditional_put:
@@ -208,12 +221,7 @@ def begin_lease(
 
 def list_packs(store: Store) -> frozenset[bytes]:
     """The ids of all packs that are there, from one listing; other names below packs/ are left out."""
-    return frozenset(pack for name in store.list(_PACKS_PREFIX) if (pack := _pack_named(name)) is not None)
-
-
-def pack_object_name(pack: bytes) -> str:
-    """Where the pack is stored."""
-    return f"{_PACKS_PREFIX}{pack.hex()[:2]}/{pack.hex()}"
+    return frozenset(pack for name in store.list(PACKS_PREFIX) if (pack := pack_of(name)) is not None)
 
 
 def open_leases(store: Store, keyring: Keyring) -> tuple[OpenLease, ...]:
@@ -230,8 +238,9 @@ def read_leases(store: Store, keyring: Keyring, leases: list[LeaseNames]) -> tup
 def manifests_copied(store: Store, keyring: Keyring) -> frozenset[str]:
     """The manifests that came, or were to come, from elsewhere under some lease. Reads the begin of every lease."""
     begun = [begin_name(names.id) for names in list_leases(store).values() if names.has_begin]
-    found = in_threads(lambda name: _text(_try_facts(store, keyring, name).get(_COPIES)), begun)
-    return frozenset(name for name in found if name is not None)
+    found = in_threads(lambda name: _try_facts(store, keyring, name), begun)
+    names = (_text(facts.get(_COPIES)) for facts in found if facts.get(_PURPOSE) != REPAIR)
+    return frozenset(name for name in names if name is not None)
 
 
 def revoke(store: Store, keyring: Keyring, lease_id: str, *, by: str, clock: Clock) -> End:
@@ -268,6 +277,8 @@ def _read_lease(store: Store, keyring: Keyring, names: LeaseNames) -> OpenLease:
         pid=pid if isinstance(pid, int) else None,
         begun_at=begun_at,
         seen_at=_instant(renewal.get("at")),
+        process=process_of(begin.get(_PROCESS)),
+        copies=_text(begin.get(_COPIES)),
     )
 
 
@@ -293,15 +304,6 @@ def _instant(text: object) -> datetime | None:
     except ValueError:
         return None
     return found if found.tzinfo is not None else None
-
-
-def _pack_named(name: str) -> bytes | None:
-    last = name.rpartition("/")[2]
-    try:
-        pack = bytes.fromhex(last)
-    except ValueError:
-        return None
-    return pack if len(pack) == ID_BYTES and pack_object_name(pack) == name else None
 
 
 def _voided(manifest: str, end: End) -> errors.SafepointError:

@@ -6,7 +6,6 @@ Reading trusts nothing: without encryption anybody who writes to the store can w
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any
@@ -16,11 +15,11 @@ from safepoint.model.backup import BackupManifest, BlobRef
 from safepoint.model.json_value import Json
 from safepoint.model.lsn import Lsn, TimelineId
 from safepoint.model.version import PgVersion
+from safepoint.repository.names import is_cluster
 from safepoint.repository.sealing.objects import open_object
 from safepoint.repository.sealing.seal import ID_BYTES, Keyring, Kind
 
 MANIFEST_FORMAT = 1
-_CLUSTER = re.compile(r"[0-9]{1,20}")
 
 
 def manifest_to_json(manifest: BackupManifest) -> bytes:
@@ -58,7 +57,7 @@ def manifest_from_json(data: bytes) -> BackupManifest:
         raise ValueError(
             f"found a manifest without {error}, expected all fields of format {MANIFEST_FORMAT}"
         ) from error
-    if not _CLUSTER.fullmatch(manifest.system_identifier):
+    if not is_cluster(manifest.system_identifier):
         raise ValueError(f"found the system identifier {manifest.system_identifier[:40]!r}, expected it in decimal")
     if set(value) != {field.name for field in fields(BackupManifest)}:
         raise ValueError(f"found the fields {sorted(value)} in a manifest, expected those of format {MANIFEST_FORMAT}")

@@ -5,25 +5,40 @@
     tombstones/<id>/verdict  those of the packs that nobody came to refer to: the first to put it wins; kept for ever
 
 Nothing but a verdict kills a pack, and what is dead stays dead: collectors that wake up late do no harm.
+
+Half of a set's id is a keyed digest of the other half: who lacks the key can damage a set of this repository, and
+cannot make one. Whatever lies below `tombstones/` under another id is no set: it binds nobody and stops nobody.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hmac
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import cast
 
+from blake3 import blake3
+
 from safepoint import errors
-from safepoint.repository.commit.parallel import in_threads
+from safepoint.repository.names import (
+    AWAITED,
+    CONDEMNED,
+    TOMBSTONES_PREFIX,
+    VERDICT,
+    leases_name,
+    packs_name,
+    tombstone_part,
+    verdict_name,
+)
+from safepoint.repository.parallel import in_threads
 from safepoint.repository.sealing.objects import broken, read_own, seal_own
 from safepoint.repository.sealing.seal import ID_BYTES, Keyring, Kind
 from safepoint.stores.port import NotFound, Store
 
-TOMBSTONES_PREFIX = "tombstones/"
-_PACKS, _LEASES, _VERDICT = "packs", "leases", "verdict"
+_RANDOM_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,21 +59,41 @@ class Condemned:
     unreadable: tuple[str, ...]
 
 
-def list_sets(store: Store) -> tuple[SetNames, ...]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """What lies below `tombstones/`: sets, and the names of objects that belong to none of this repository."""
+
+    sets: tuple[SetNames, ...]
+    strangers: tuple[str, ...]
+
+
+def list_sets(store: Store, keyring: Keyring) -> tuple[SetNames, ...]:
     """All sets, from one listing."""
+    return list_tombstones(store, keyring).sets
+
+
+def list_tombstones(store: Store, keyring: Keyring) -> Listed:
+    """All sets and strangers, from one listing."""
     parts: dict[str, set[str]] = {}
     for name in store.list(TOMBSTONES_PREFIX):
         set_id, _, part = name.removeprefix(TOMBSTONES_PREFIX).partition("/")
         parts.setdefault(set_id, set()).add(part)
+    key = _id_key(keyring)
+    ours = {set_id: found for set_id, found in parts.items() if _is_ours(key, keyring, set_id)}
+    strangers = (tombstone_part(set_id, part) for set_id in parts.keys() - ours.keys() for part in parts[set_id])
+    return Listed(sets=_sets_of(ours), strangers=tuple(sorted(strangers)))
+
+
+def _sets_of(parts: Mapping[str, AbstractSet[str]]) -> tuple[SetNames, ...]:
     return tuple(
-        SetNames(id=set_id, is_open=_PACKS in found, has_leases=_LEASES in found, has_verdict=_VERDICT in found)
+        SetNames(id=set_id, is_open=CONDEMNED in found, has_leases=AWAITED in found, has_verdict=VERDICT in found)
         for set_id, found in parts.items()
     )
 
 
 def condemned_packs(store: Store, keyring: Keyring) -> Condemned:
     """What a writer must not reuse. It must have put its lease before it asks, and list packs after."""
-    found = [names.id for names in list_sets(store) if names.is_open]
+    found = [names.id for names in list_sets(store, keyring) if names.is_open]
     packs: set[bytes] = set()
     unreadable: list[str] = []
     for set_id, content in zip(found, in_threads(lambda each: _try_read(store, keyring, each), found), strict=True):
@@ -71,15 +106,21 @@ def condemned_packs(store: Store, keyring: Keyring) -> Condemned:
 
 def dead_packs(store: Store, keyring: Keyring) -> frozenset[bytes]:
     """Every pack that was ever condemned for good: its name must not be used again. RP005."""
-    decided = [names.id for names in list_sets(store) if names.has_verdict]
+    decided = [names.id for names in list_sets(store, keyring) if names.has_verdict]
     return frozenset[bytes]().union(*in_threads(lambda each: read_verdict(store, keyring, each), decided))
 
 
 def put_set(store: Store, keyring: Keyring, packs: Iterable[bytes]) -> str:
     """A new set, durable; its id."""
-    set_id = secrets.token_hex(16)
+    set_id = new_set_id(keyring)
     _put_packs(store, keyring, packs_name(set_id), packs)
     return set_id
+
+
+def new_set_id(keyring: Keyring) -> str:
+    """One that nobody had before."""
+    chosen = secrets.token_bytes(_RANDOM_BYTES)
+    return (chosen + _proof(_id_key(keyring), keyring, chosen)).hex()
 
 
 def read_packs(store: Store, keyring: Keyring, set_id: str) -> frozenset[bytes]:
@@ -129,19 +170,22 @@ def drop_leases(store: Store, set_id: str) -> None:
         store.delete(leases_name(set_id))
 
 
-def packs_name(set_id: str) -> str:
-    """Where its packs are listed."""
-    return f"{TOMBSTONES_PREFIX}{set_id}/{_PACKS}"
+def _is_ours(key: bytes, keyring: Keyring, set_id: str) -> bool:
+    try:
+        found = bytes.fromhex(set_id)
+    except ValueError:
+        return False
+    chosen, proof = found[:_RANDOM_BYTES], found[_RANDOM_BYTES:]
+    return found.hex() == set_id and hmac.compare_digest(proof, _proof(key, keyring, chosen))
 
 
-def leases_name(set_id: str) -> str:
-    """Where the leases are listed for which it waits."""
-    return f"{TOMBSTONES_PREFIX}{set_id}/{_LEASES}"
+def _proof(key: bytes, keyring: Keyring, chosen: bytes) -> bytes:
+    """Differs between siblings, which share the key."""
+    return blake3(keyring.repository + chosen, key=key).digest(length=_RANDOM_BYTES)
 
 
-def verdict_name(set_id: str) -> str:
-    """Where its dead packs are listed."""
-    return f"{TOMBSTONES_PREFIX}{set_id}/{_VERDICT}"
+def _id_key(keyring: Keyring) -> bytes:
+    return keyring.derive("tombstone set")
 
 
 def _put_packs(store: Store, keyring: Keyring, name: str, packs: Iterable[bytes]) -> bool:

@@ -112,7 +112,14 @@ class ChunkUpdate:
         before = page_map.EMPTY if self.parent is None else self.parent.map.value
         now = page_map.cut(page_map.overlay(before, changed), pages)
         if not page_map.is_whole(now, pages):
-            raise errors.IN001.error(f"found pages missing among the {pages} of a chunk, expected a blob for each")
+            raise errors.IN001.error(
+                f"found pages missing among the {pages} of a chunk, expected a blob for each",
+                changed="no backup was made; what was stored for it is left to the next collection",
+                hints=[
+                    errors.ask("does it happen again? Then please report it, with the version of safepoint"),
+                    errors.run("take the backup again: `safepoint backup`"),
+                ],
+            )
         return changed, now
 
     def _fingerprints(self, pages: int) -> tuple[Fingerprints, Fingerprints]:

@@ -1,7 +1,8 @@
 """The files of a backup, read: at random through a bounded cache, or one after another as fast as blobs open.
 
-A page at random costs one frame of one blob. In order, blobs are opened by threads ahead of the caller and each is
-opened once, however its pages are scattered, as long as it is needed again within a bounded number of blobs.
+A page at random costs the blob it lies in, 256 KiB at most. In order, blobs are opened by threads ahead of the caller
+and each is opened once, however its pages are scattered, as long as it is needed again within a bounded number of
+blobs.
 """
 
 from __future__ import annotations
@@ -16,18 +17,18 @@ from numpy.typing import NDArray
 from safepoint import errors
 from safepoint.model.backup import BlobRef
 from safepoint.repository.maps import page_map, tree
-from safepoint.repository.maps.assembly import Part, Piece, assembled
+from safepoint.repository.maps.assembly import PIECE_BYTES, Part, Piece, assembled
 from safepoint.repository.maps.chunk import PAGE_MAPS
 from safepoint.repository.maps.listing import Entry, EntryKind
 from safepoint.repository.maps.nodes import NodeReader
 from safepoint.repository.maps.page_map import PageMap
 from safepoint.repository.maps.shape import CHUNK_BYTES, CHUNK_PAGES, PAGE_BYTES, chunk_size, pages_of
-from safepoint.repository.packs.frames import FRAME_BYTES
 from safepoint.repository.packs.reader import BlobReader
 
-_CACHED_FRAMES = 1024  # of 64 KiB
+_CACHED_BYTES = 32 * 1024 * 1024
+_CACHED_PAGES = 4096
 _CACHED_MAPS = 64
-_PIECE_PAGES = 512
+_PIECE_PAGES = PIECE_BYTES // PAGE_BYTES
 
 
 class BackupFiles:
@@ -38,7 +39,7 @@ class BackupFiles:
         self.root = root
         self.nodes = NodeReader(blobs.near_reader())
         self._maps: OrderedDict[tuple[bytes, int], PageTable] = OrderedDict()
-        self.frames = FrameCache(blobs)
+        self.cache = PageCache(blobs)
 
     def entries(self) -> Iterator[Entry]:
         """All files and directories in the order of their paths' bytes; RP004, RP005."""
@@ -48,7 +49,13 @@ class BackupFiles:
         """One file or directory; BK003 when the backup has none of this path."""
         found = self.find(path)
         if found is None:
-            raise errors.BK003.error(f"found no {path!r} in the backup, expected one of its files")
+            raise errors.BK003.error(
+                f"found no {path!r} in the backup, expected one of its files",
+                hints=[
+                    errors.ask("is it named as in the data directory, as in `base/5/16385`, or was it made later?"),
+                    errors.run("see which backups there are: `safepoint backups`"),
+                ],
+            )
         return found
 
     def find(self, path: str) -> Entry | None:
@@ -62,7 +69,8 @@ class BackupFiles:
     def contents(self, entries: Iterable[Entry]) -> Iterator[tuple[Entry, int, bytes | memoryview]]:
         """Every byte of the files, in order, as (file, offset, bytes); directories and empty files give nothing.
 
-        RP004, RP005. Reads ahead: blobs that come next are opened while the caller deals with these.
+        RP004, RP005. Reads ahead: blobs that come next are opened while the caller deals with these. The bytes of
+        the last KEPT_PIECES are good until the next are asked for.
         """
         return assembled(self._blobs, (piece for entry in entries for piece in self._pieces(entry)))
 
@@ -101,15 +109,28 @@ class BackupFiles:
             found = self.page_map(chunk.map, pages_of(size))
             for first in range(0, pages_of(size), _PIECE_PAGES):
                 pages = min(_PIECE_PAGES, pages_of(size) - first)
-                start = first * PAGE_BYTES
+                slices = page_map.slices(found, first, pages)
                 yield Piece(
                     entry=entry,
-                    offset=number * CHUNK_BYTES + start,
-                    parts=tuple(
-                        Part(blob=blob, start=at * PAGE_BYTES, stop=min((at + count) * PAGE_BYTES, blob.raw_length))
-                        for _, count, blob, at in page_map.slices(found, first, pages)
-                    ),
+                    offset=number * CHUNK_BYTES + first * PAGE_BYTES,
+                    parts=tuple(_part(entry, size, *found) for found in slices),
                 )
+
+
+def _part(entry: Entry, size: int, page: int, pages: int, blob: BlobRef, at: int) -> Part:
+    """Pages [page, page + pages) of a chunk of `size` bytes, which the blob has from its page `at` on."""
+    start = at * PAGE_BYTES
+    stop = start + min(pages * PAGE_BYTES, size - page * PAGE_BYTES)
+    if stop > blob.raw_length:
+        raise _too_short(entry, blob, stop)
+    return Part(blob=blob, start=start, stop=stop)
+
+
+def _too_short(entry: Entry, blob: BlobRef, needed: int) -> errors.SafepointError:
+    return errors.RP005.error(
+        f"cannot read {entry.path!r}: found blob {blob.id.hex()[:16]} of {blob.raw_length} bytes,"
+        f" expected {needed} by the page map"
+    )
 
 
 class OpenFile:
@@ -118,7 +139,7 @@ class OpenFile:
     def __init__(self, files: BackupFiles, entry: Entry) -> None:
         self._files = files
         self._entry = entry
-        self._frame = files.frames.read
+        self._page = files.cache.read
 
     @property
     def size(self) -> int:
@@ -144,49 +165,66 @@ class OpenFile:
         return self._files.page_table(self._entry, chunk).find(within)
 
     def _parts(self, offset: int, end: int) -> Iterator[tuple[BlobRef, int, int]]:
+        """Where bytes [offset, end) of the file lie: (blob, start, stop), none of them across the end of a page."""
         position = 0
         for blob in self._entry.blobs:
             start, stop = max(offset - position, 0), min(end - position, blob.raw_length)
-            if start < stop:
-                yield blob, start, stop
+            yield from ((blob, *part) for part in _by_page(start, stop))
             position += blob.raw_length
-        while self._entry.chunks and offset < end:
-            within = offset % PAGE_BYTES
-            count = min(PAGE_BYTES - within, end - offset)
-            blob, at = self._locate(offset // PAGE_BYTES)
-            yield blob, at + within, at + within + count
-            offset += count
+        for start, stop in _by_page(offset, end) if self._entry.chunks else ():
+            blob, at = self._locate(start // PAGE_BYTES)
+            within = start % PAGE_BYTES
+            yield blob, at + within, at + within + stop - start
 
     def _slice(self, blob: BlobRef, start: int, stop: int) -> bytes:
-        frame, within = divmod(start, FRAME_BYTES)
-        count = stop - start
-        if within + count <= FRAME_BYTES:
-            return self._frame(blob, frame)[within : within + count]
-        first = self._frame(blob, frame)[within:]
-        return first + self._slice(blob, start + len(first), stop)
-
-
-class FrameCache:
-    """The frames that were read last, opened."""
-
-    def __init__(self, blobs: BlobReader, most: int = _CACHED_FRAMES) -> None:
-        self._blobs = blobs
-        self._most = most
-        self._frames: OrderedDict[tuple[bytes, int], bytes] = OrderedDict()
-
-    def read(self, blob: BlobRef, frame: int) -> bytes:
-        """One frame of a blob; RP004, RP005."""
-        key = (blob.id, frame)
-        found = self._frames.get(key)
-        if found is None:
-            start = frame * FRAME_BYTES
-            found = self._blobs.read_range(blob, start, min(start + FRAME_BYTES, blob.raw_length))
-            self._frames[key] = found
-            if len(self._frames) > self._most:
-                self._frames.popitem(last=False)
-        else:
-            self._frames.move_to_end(key)
+        number, within = divmod(start, PAGE_BYTES)
+        found = self._page(blob, number)[within : within + stop - start]
+        if len(found) < stop - start:
+            raise _too_short(self._entry, blob, stop)
         return found
+
+
+def _by_page(start: int, stop: int) -> Iterator[tuple[int, int]]:
+    while start < stop:
+        end = min(stop, start - start % PAGE_BYTES + PAGE_BYTES)
+        yield start, end
+        start = end
+
+
+class PageCache:
+    """The pages that were read last, and the blobs that were opened last for them: a page is a small part of one."""
+
+    def __init__(self, blobs: BlobReader, *, most_pages: int = _CACHED_PAGES, most_bytes: int = _CACHED_BYTES) -> None:
+        self._blobs = blobs
+        self._most_pages = most_pages
+        self._most_bytes = most_bytes
+        self._opened_bytes = 0
+        self._opened: OrderedDict[bytes, bytes] = OrderedDict()
+        self._pages: OrderedDict[tuple[bytes, int], bytes] = OrderedDict()
+
+    def read(self, blob: BlobRef, number: int) -> bytes:
+        """Bytes of the blob from `number` x PAGE_BYTES, a page or what there is; RP004, RP005."""
+        key = blob.id, number
+        found = self._pages.get(key)
+        if found is not None:
+            self._pages.move_to_end(key)
+            return found
+        start = number * PAGE_BYTES
+        page = self._pages[key] = self._open(blob)[start : start + PAGE_BYTES]
+        if len(self._pages) > self._most_pages:
+            self._pages.popitem(last=False)
+        return page
+
+    def _open(self, blob: BlobRef) -> bytes:
+        found = self._opened.get(blob.id)
+        if found is not None:
+            self._opened.move_to_end(blob.id)
+            return found
+        opened = self._opened[blob.id] = self._blobs.read_blob(blob)
+        self._opened_bytes += len(opened)
+        while self._opened_bytes > self._most_bytes and len(self._opened) > 1:
+            self._opened_bytes -= len(self._opened.popitem(last=False)[1])
+        return opened
 
 
 @dataclass(frozen=True, slots=True)

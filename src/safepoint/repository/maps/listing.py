@@ -17,7 +17,7 @@ from blake3 import blake3
 
 from safepoint.model.backup import BlobRef
 from safepoint.repository.maps.refs import REF_BYTES, Cursor, decode_ref, encode_ref, encode_start
-from safepoint.repository.maps.shape import Node, chunks_of
+from safepoint.repository.maps.shape import INLINE_BYTES, Node, chunks_of
 
 Items = tuple[tuple[bytes, bytes | None], ...]
 
@@ -221,6 +221,8 @@ def _check(entry: Entry) -> None:
             _contradiction(entry, found, f"{chunks_of(entry.size)} chunks for {entry.size} bytes")
     elif (total := _raw_bytes(entry.blobs)) != entry.size:
         _contradiction(entry, f"blobs of {total} bytes", f"{entry.size} bytes")
+    elif entry.size > INLINE_BYTES:
+        _contradiction(entry, f"{entry.size} bytes without chunks", f"at most {INLINE_BYTES}")
 
 
 def _raw_bytes(blobs: Iterable[BlobRef]) -> int:

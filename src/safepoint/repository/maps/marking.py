@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 
 from safepoint import errors
 from safepoint.model.backup import BlobRef
@@ -11,19 +12,24 @@ from safepoint.repository.commit import tombstones
 from safepoint.repository.commit.leases import list_packs
 from safepoint.repository.maps.nodes import NodeReader
 from safepoint.repository.maps.references import References
-from safepoint.repository.packs.pack import pack_name
+from safepoint.repository.names import pack_name, verdict_name
 from safepoint.repository.packs.replacements import Exists, Replacements
 from safepoint.repository.sealing.seal import Keyring
 from safepoint.stores.port import Store
 
 
 def packs_needed_by(
-    roots: Iterable[BlobRef], nodes: NodeReader, replacements: Replacements, exists: Exists
+    roots: Iterable[BlobRef],
+    nodes: NodeReader,
+    replacements: Replacements,
+    exists: Exists,
+    damaged: AbstractSet[bytes] = frozenset(),
 ) -> frozenset[bytes]:
     """The packs that must stay for the backups with these roots, all of which exist.
 
-    RP011 when no pack that serves a reference exists: what says where its blob was moved may be hidden, so that it is
-    unknown which pack has it. RP004, RP005 when a node cannot be read.
+    Where a blob lies in a pack known to be damaged, those that it replaced and that are still there stay, too. RP011
+    when no pack that serves a reference exists: what says where its blob was moved may be hidden, so that it is unknown
+    which pack has it. RP004, RP005 when a node cannot be read.
     """
     references, needed = References(nodes), set[bytes]()
     for root in roots:
@@ -34,6 +40,8 @@ def packs_needed_by(
             if not places:
                 raise _nowhere(ref)
             needed |= places
+            if places & damaged:
+                needed |= replacements.places(ref, lambda pack: pack not in damaged and exists(pack))
     return frozenset(needed)
 
 
@@ -42,7 +50,7 @@ def surviving_packs(store: Store, keyring: Keyring) -> frozenset[bytes]:
 
     Of a set whose verdict does not open, any pack may be; RP011 when these do not open either.
     """
-    decided = [names.id for names in tombstones.list_sets(store) if names.is_open and names.has_verdict]
+    decided = [names.id for names in tombstones.list_sets(store, keyring) if names.is_open and names.has_verdict]
     dead = frozenset[bytes]().union(*(_doomed(store, keyring, set_id) for set_id in decided))
     return list_packs(store) - dead
 
@@ -53,7 +61,7 @@ def _doomed(store: Store, keyring: Keyring, set_id: str) -> frozenset[bytes]:
     try:
         return tombstones.read_packs(store, keyring, set_id)
     except errors.Damaged:
-        require_known([tombstones.verdict_name(set_id)])
+        require_known([verdict_name(set_id)])
         raise
 
 

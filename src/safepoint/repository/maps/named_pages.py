@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import groupby
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from safepoint.kernel import page_fingerprints
 from safepoint.repository.maps.chunk import page_size
 from safepoint.repository.maps.examine import Examined, Patch
-from safepoint.repository.maps.files import BackupFiles, OpenFile
+from safepoint.repository.maps.file_ingest import FileIngest
+from safepoint.repository.maps.files import OpenFile
+from safepoint.repository.maps.intake import Intake, OpenChunk
 from safepoint.repository.maps.listing import Chunk, Entry
 from safepoint.repository.maps.shape import (
     CHUNK_PAGES,
@@ -24,18 +25,15 @@ from safepoint.repository.maps.shape import (
     pages_of,
 )
 
-if TYPE_CHECKING:
-    from safepoint.repository.maps.ingest import FileIngest, Ingest, OpenChunk
-
 
 class NamedPages:
     """One file: the pages that are named, and in all other places what the parent has."""
 
-    def __init__(self, ingest: Ingest, files: BackupFiles | None, entry: Entry, parent: Entry | None) -> None:
-        self._ingest = ingest
+    def __init__(self, intake: Intake, entry: Entry, parent: Entry | None) -> None:
+        self._intake = intake
         self._entry = entry
         self._parent = parent
-        self._before = None if files is None or parent is None else OpenFile(files, parent)
+        self._before = None if intake.parent is None or parent is None else OpenFile(intake.parent, parent)
 
     def take(self, pages: Iterable[tuple[int, bytes]]) -> None:
         """The file is part of the backup; ValueError for a page that is named twice, too late, missing or too long."""
@@ -47,7 +45,7 @@ class NamedPages:
 
     def _take_whole(self, pages: Iterator[Patch]) -> None:
         """A file that is or was small, or is new: put together and given whole."""
-        with self._ingest.file(self._entry.path, mode=self._entry.mode) as file:
+        with FileIngest(self._intake, self._entry.path, self._entry.mode, self._parent, None) as file:
             end = 0
             for number, content in pages:
                 self._copy(file, end, number)
@@ -64,8 +62,8 @@ class NamedPages:
         chunks: list[Chunk] = []
         for number, run in groupby(pages, key=lambda page: page[0] // CHUNK_PAGES):
             self._keep(chunks, number)
-            self._ingest.drain()
-            chunk = self._ingest.open_chunk(self._parent, number)
+            self._intake.drain()
+            chunk = self._intake.open_chunk(self._parent, number)
             named: set[int] = set()
             for group, pages_of_group in groupby(run, key=lambda page: page[0] // GROUP_PAGES):
                 changed = list(pages_of_group)
@@ -74,7 +72,7 @@ class NamedPages:
             self._require_new_pages(number, named)
             chunks.append(chunk.write(chunk_size(self._entry.size, number)))
         self._keep(chunks, chunks_of(self._entry.size))
-        self._ingest.add(replace(self._entry, chunks=tuple(chunks)))
+        self._intake.add(replace(self._entry, chunks=tuple(chunks)))
 
     def _keep(self, chunks: list[Chunk], up_to: int) -> None:
         """Chunks before `up_to` of which no page is named are the parent's; none may be longer than it was."""
@@ -89,7 +87,7 @@ class NamedPages:
             chunks.append(
                 self._parent.chunks[number]
                 if found == expected
-                else self._ingest.open_chunk(self._parent, number).write(expected)
+                else self._intake.open_chunk(self._parent, number).write(expected)
             )
 
     def _require_new_pages(self, number: int, named: set[int]) -> None:
@@ -111,11 +109,11 @@ class NamedPages:
         within = group * GROUP_PAGES % CHUNK_PAGES
         data = b"".join(content for _, content in changed)
         numbers = np.array([page % CHUNK_PAGES for page, _ in changed], dtype=np.int64)
-        values = page_fingerprints(data, self._ingest.keys.fingerprints)
+        values = page_fingerprints(data, self._intake.keys.fingerprints)
         if 2 * len(changed) <= count and chunk.has_room_in(within // GROUP_PAGES):
             patches = [(page % CHUNK_PAGES, content) for page, content in changed]
             return Examined(rows=[], patches=patches, pages=numbers, values=values)
-        ref = self._ingest.writer.put_blob(self._patched(first, count, dict(changed)))
+        ref = self._intake.writer.put_blob(self._patched(first, count, dict(changed)))
         return Examined(rows=[(within, count, ref, 0)], patches=[], pages=numbers, values=values)
 
     def _patched(self, first: int, count: int, changed: dict[int, bytes]) -> bytes:

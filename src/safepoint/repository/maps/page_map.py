@@ -83,6 +83,12 @@ def is_whole(pages_by_blob: PageMap, pages: int) -> bool:
     return end(pages_by_blob) == pages == int(pages_by_blob.extents[:, _PAGES].sum())
 
 
+def has_all(pages_by_blob: PageMap, pages: int) -> bool:
+    """Does the map speak of each of the first `pages` pages of the chunk? Cheaper than to cut it."""
+    extents = pages_by_blob.extents
+    return int(np.clip(pages - extents[:, _FIRST], 0, extents[:, _PAGES]).sum()) == pages
+
+
 def blob_counts(pages_by_blob: PageMap) -> Numbers:
     """By group, CHUNK_GROUPS of them: how many different blobs hold its pages."""
     blobs = np.full(CHUNK_PAGES, _NO_BLOB, dtype=np.int64)

@@ -36,10 +36,6 @@ class References:
                     for chunk in entry.chunks:
                         yield from self._of_chunk(chunk)
 
-    def packs_of(self, root: BlobRef) -> set[bytes]:
-        """The packs that hold what `of` gives."""
-        return {ref.pack for ref, _ in self.of(root)}
-
     def _of_chunk(self, chunk: Chunk) -> Iterator[tuple[BlobRef, BlobKind]]:
         if chunk.map.id not in self._walked:
             maps = self._nodes.chain(PAGE_MAPS, chunk.map)

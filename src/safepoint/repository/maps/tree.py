@@ -93,17 +93,18 @@ def walk(
     nodes: NodeReader, root: BlobRef, *, is_known: Callable[[bytes], bool] | None = None
 ) -> Iterator[NodeChain[ListingNode]]:
     """All nodes of the listing, each before those below it; without what `is_known` says was walked before."""
-    stack = [(root, _TALLEST)]
+    stack: list[_Branch] = [_Branch(ref=root, height=_TALLEST, first=None, end=None)]
     while stack:
-        ref, height = stack.pop()
-        if is_known is not None and is_known(ref.id):
+        branch = stack.pop()
+        if is_known is not None and is_known(branch.ref.id):
             continue
-        chain = nodes.chain(LISTINGS, ref)
-        if chain.value.level >= height:
+        chain = nodes.chain(LISTINGS, branch.ref)
+        if chain.value.level >= branch.height:
             raise _too_tall(root)
+        _require_keys(chain, branch)
         yield chain
         if chain.value.level:
-            stack.extend((below, chain.value.level) for _, below in reversed(tuple(_children(chain))))
+            stack.extend(reversed(_branches(chain, branch.end)))
 
 
 def write(writer: NodeWriter, listed: Sequence[Entry], parent: ParentListing) -> BlobRef:
@@ -132,6 +133,35 @@ def _put(writer: NodeWriter, node: ListingNode, parent: ParentListing) -> BlobRe
     if not changes.items:
         return before.head
     return writer.changed(LISTINGS, before, changes, lambda: node)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Branch:
+    """A node to be walked: it is of a lower level than `height`, its first key is `first`, and all are below `end`."""
+
+    ref: BlobRef
+    height: int
+    first: bytes | None
+    end: bytes | None
+
+
+def _branches(chain: NodeChain[ListingNode], end: bytes | None) -> list[_Branch]:
+    below = tuple(_children(chain))
+    ends = [*(key for key, _ in below[1:]), end]
+    return [
+        _Branch(ref=ref, height=chain.value.level, first=key, end=until)
+        for (key, ref), until in zip(below, ends, strict=False)
+    ]
+
+
+def _require_keys(chain: NodeChain[ListingNode], branch: _Branch) -> None:
+    """RP005 for keys that the node above does not announce: nothing is listed twice, and the walk has an end."""
+    keys = [key for key, _ in chain.value.items]
+    if branch.first is not None and (not keys or keys[0] != branch.first):
+        found = "none" if not keys else repr(keys[0])
+        raise _unusable(chain.head, f"found {found} as its first key, expected {branch.first!r}")
+    if branch.end is not None and keys and keys[-1] >= branch.end:
+        raise _unusable(chain.head, f"found the key {keys[-1]!r}, expected all below {branch.end!r}")
 
 
 def _children(chain: NodeChain[ListingNode]) -> Iterator[tuple[bytes, BlobRef]]:

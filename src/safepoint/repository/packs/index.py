@@ -28,21 +28,18 @@ import numpy as np
 
 from safepoint import errors
 from safepoint.model.json_value import Json
-from safepoint.repository.commit.lease_objects import is_lease_id
-from safepoint.repository.commit.parallel import in_threads
+from safepoint.repository.names import INDEX_NAME, INDEXES_PREFIX, PACK_ID, is_lease_id
 from safepoint.repository.packs.pack import ENTRY, BlobKind, PackContents
+from safepoint.repository.parallel import in_threads
 from safepoint.repository.sealing import objects
 from safepoint.repository.sealing.seal import HEADER_BYTES, ID_BYTES, OVERHEAD, Keyring, Kind
 from safepoint.stores.port import Store
 
-INDEX_PREFIX = "indexes/"
 EVERY_CLUSTER = ""
 MOST_PACKS = 256
 MOST_BLOBS = 500_000
 MOST_REPLACED = 10_000
 _PACK_HEAD = struct.Struct(">32sI")
-_NAME = re.compile(r"indexes/[0-9a-f]{32}")
-_PACK_ID = re.compile(r"[0-9a-f]{64}")
 _FACTS = {"cluster", "packs", "blobs", "supersedes", "replaces", "lease"}
 
 
@@ -119,7 +116,7 @@ def put_index(
         raise ValueError(f"found {len(contents)} packs of {blobs} blobs, expected {MOST_PACKS}, {MOST_BLOBS} at most")
     if len(replaces) > MOST_REPLACED:
         raise ValueError(f"found {len(replaces)} replaced packs, expected {MOST_REPLACED} at most")
-    name = INDEX_PREFIX + secrets.token_hex(16)
+    name = INDEXES_PREFIX + secrets.token_hex(16)
     facts: dict[str, Json] = {"cluster": cluster, "packs": len(contents), "blobs": blobs, "supersedes": [*supersedes]}
     if replaces:
         facts["replaces"] = [pack.hex() for pack in sorted(replaces)]
@@ -275,7 +272,7 @@ def _superseded(facts: Mapping[str, IndexFacts]) -> set[str]:
 
 
 def _listed(store: Store) -> list[str]:
-    return [name for name in store.list(INDEX_PREFIX) if _NAME.fullmatch(name)]
+    return [name for name in store.list(INDEXES_PREFIX) if INDEX_NAME.fullmatch(name)]
 
 
 def _read_facts(store: Store, keyring: Keyring, names: Sequence[str]) -> dict[str, IndexFacts | errors.SafepointError]:
@@ -294,8 +291,8 @@ def _facts_of(found: Any) -> IndexFacts:
     """The facts; ValueError unless they are exactly an index's."""
     match found:
         case {"cluster": str(cluster), "packs": int(packs), "blobs": int(blobs), "supersedes": [*supersedes]}:
-            names = _texts(supersedes, _NAME, "names of indexes")
-            replaces = _texts(found.get("replaces", []), _PACK_ID, "pack ids")
+            names = _texts(supersedes, INDEX_NAME, "names of indexes")
+            replaces = _texts(found.get("replaces", []), PACK_ID, "pack ids")
             lease = found.get("lease")
             if not found.keys() <= _FACTS or not _is_lease(lease) or min(packs, blobs) < 0:
                 raise ValueError(f"found the facts {sorted(found)} and the lease {str(lease)[:40]!r}")

@@ -7,7 +7,8 @@ in an index that could not be read (`Refreshed.damaged`), or that was written si
 The file (index_file.py) is replaced by rename and never changed: killed anywhere, the old or the new one is there.
 One process at a time rebuilds, held apart by flock; readers need no lock. A file that is damaged, cut short, or of
 another repository, cluster, key or version is made anew from the store, also when a look-up is the first to see it.
-Where the directory cannot be written, the file is made without a name among the system's temporary files.
+Where the directory cannot be written, or another process holds it for more than a few seconds (it may have been
+stopped), the file is made without a name among the system's temporary files.
 
 Blob ids are keyed digests: they tell nothing about the data to who lacks the key, but which blobs two caches share is
 nobody's business. So directories have mode 0700 and files 0600, and the names of files do not say the cluster's.
@@ -16,7 +17,6 @@ nobody's business. So directories have mode 0700 and files 0600, and the names o
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import threading
 from collections.abc import Callable, Generator, Mapping
@@ -28,6 +28,7 @@ from blake3 import blake3
 
 from safepoint import errors
 from safepoint.model.backup import BlobRef
+from safepoint.repository.local_lock import locked
 from safepoint.repository.packs.index import EVERY_CLUSTER, IndexFacts, Survey, survey_indexes
 from safepoint.repository.packs.index_file import Binding, CacheFile, DamagedCache
 from safepoint.repository.packs.index_rebuild import Reading, held_by, rewritten
@@ -106,23 +107,15 @@ class IndexCache:
 
     @contextlib.contextmanager
     def _held_place(self) -> Generator[Path | None]:
-        """The file's path while nobody else writes it, or None where it cannot be written."""
-        descriptor = self._open_lock()
-        if descriptor is None:
-            yield None
-            return
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield self._path
-        finally:
-            os.close(descriptor)
-
-    def _open_lock(self) -> int | None:
-        try:
-            _make_private(self._path.parent)
-            return os.open(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError:
-            return None
+        """The file's path while nobody else writes it, or None where it cannot be written, or not soon."""
+        with contextlib.ExitStack() as stack:
+            place: Path | None = self._path
+            try:
+                _make_private(self._path.parent)
+                stack.enter_context(locked(self._path.with_suffix(".lock")))
+            except OSError:
+                place = None
+            yield place
 
     def _update(self, store: Store, keyring: Keyring, binding: Binding, place: Path | None) -> Refreshed:
         old = self._file = self._newest_file(binding, place)

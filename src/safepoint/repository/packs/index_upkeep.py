@@ -13,6 +13,7 @@ from collections.abc import Set as AbstractSet
 from safepoint import errors
 from safepoint.repository.commit.leases import list_packs
 from safepoint.repository.commit.tombstones import dead_packs
+from safepoint.repository.names import end_name
 from safepoint.repository.packs.index import Index, IndexFacts, put_index, read_index, read_index_facts, survey_indexes
 from safepoint.repository.packs.replacements import counts
 from safepoint.repository.sealing.seal import Keyring
@@ -105,7 +106,7 @@ def _put_successor(store: Store, keyring: Keyring, index: Index, gone: AbstractS
 
 def _has_ended(store: Store, lease: str) -> bool:
     try:
-        store.size(f"leases/{lease}/end")
+        store.size(end_name(lease))
     except NotFound:
         return False
     return True

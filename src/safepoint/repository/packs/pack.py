@@ -1,7 +1,7 @@
 """Packs: many sealed blobs of one kind in one object, and a sealed table of contents at its end.
 
 header (48 bytes); the salt is the pack's id, so that a blob can be opened knowing its pack's name alone
-blobs, each of one or more sealed frames (frames.py), without gaps
+blobs, each a sealed piece, without gaps
 table, sealed: per blob id (32 bytes), stored length (u32), raw length (u32), kind (u8: 0 data, 1 node)
 u32 number of blobs, u32 stored length of the table
 """
@@ -9,7 +9,7 @@ u32 number of blobs, u32 stored length of the table
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from safepoint import errors
 from safepoint.buffers import Buffers
 from safepoint.model.backup import BlobRef
-from safepoint.repository.packs.frames import LARGEST_BLOB, Frame, most_stored_bytes, open_frames, seal_frames
+from safepoint.repository.names import pack_name
 from safepoint.repository.sealing import objects
 from safepoint.repository.sealing.keys import require_generation
 from safepoint.repository.sealing.seal import (
@@ -32,6 +32,7 @@ from safepoint.repository.sealing.seal import (
     Keyring,
     Kind,
     PieceSeal,
+    generation_of,
     header,
     read_header,
 )
@@ -44,6 +45,9 @@ _STORED = np.dtype([("id", "V32"), ("length", ">u4"), ("raw_length", ">u4"), ("k
 _KEPT = ["id", "length", "raw_length", "kind"]
 _TRAILER = struct.Struct(">II")
 TRAILER_BYTES = _TRAILER.size
+LARGEST_BLOB = 32 * 1024 * 1024
+"""Bytes of raw data."""
+
 _TAIL_BYTES = 64 * 1024
 _LARGEST_OFFSET = (1 << 32) - 1
 
@@ -92,12 +96,6 @@ class PackContents:
             yield BlobRef(id=identity, pack=self.pack, offset=offset, length=length, raw_length=raw_length)
 
 
-def pack_name(pack: bytes) -> str:
-    """The object's name; 256 folders keep each of them small."""
-    name = pack.hex()
-    return f"packs/{name[:2]}/{name}"
-
-
 def blob_id_key(keyring: Keyring) -> bytes:
     """The key of `blob_id`; the same for ever, also after the master was rotated."""
     return keyring.derive("blob id")
@@ -110,7 +108,7 @@ def blob_id(id_key: bytes, raw: bytes | memoryview) -> bytes:
 
 def pack_buffers(pack_bytes: int) -> Buffers:
     """Memory for packs that take no more blobs once they are as long as `pack_bytes`, tables included."""
-    return Buffers(pack_bytes + most_stored_bytes(LARGEST_BLOB) + _STORED.itemsize + OVERHEAD + _TRAILER.size)
+    return Buffers(pack_bytes + LARGEST_BLOB + OVERHEAD + _STORED.itemsize + OVERHEAD + _TRAILER.size)
 
 
 class PackBuilder:
@@ -129,10 +127,10 @@ class PackBuilder:
         """Bytes of the pack if it were finished now, or a few more."""
         return self._buffer.tell() + len(self._table)
 
-    def append(self, identity: bytes, raw_length: int, frames: Sequence[Frame]) -> BlobRef:
-        """Seals the blob behind those before it."""
+    def append(self, identity: bytes, raw_length: int, codec: Codec, payload: bytes) -> BlobRef:
+        """Seals the blob, compressed to `payload`, behind those before it."""
         offset = self._buffer.tell()
-        for part in seal_frames(self._seal, offset, identity, frames):
+        for part in self._seal.close(offset, identity, raw_length, codec, payload):
             self._buffer.write(part)
         length = self._buffer.tell() - offset
         self._table += _ENTRY.pack(identity, offset, length, raw_length, self._kind)
@@ -165,22 +163,32 @@ class PackOpener:
 
     def open(self, ref: BlobRef, stored: memoryview) -> bytes:
         """The raw data of the blob whose stored bytes are `stored`; BrokenSeal."""
-        raw = open_frames(self.seal, ref, stored)
+        if len(stored) != ref.length or ref.raw_length > LARGEST_BLOB:
+            raise BrokenSeal
+        raw = self.seal.open(ref.offset, ref.id, ref.raw_length, stored)
         if blob_id(self._id_key, raw) != ref.id:
             raise BrokenSeal
         return raw
 
+    def open_into(self, ref: BlobRef, stored: memoryview, into: memoryview) -> None:
+        """As `open`; the raw data is in `into`, which is as long as the blob."""
+        if len(stored) != ref.length or len(into) != ref.raw_length:
+            raise BrokenSeal
+        self.seal.open_into(ref.offset, ref.id, stored, into)
+        if blob_id(self._id_key, into) != ref.id:
+            raise BrokenSeal
+
 
 def open_pack(keyring: Keyring, id_key: bytes, pack: bytes) -> PackOpener:
-    """An opener for the blobs of `pack`; RP008 when the key of its generation is not here."""
-    require_generation(keyring, pack, pack_name(pack))
+    """An opener for the blobs of `pack`; RP008 when the key of its generation is not here, RP005 for a stray."""
+    _require_ours(keyring, pack)
     return PackOpener(keyring.seal_for(Kind.PACK, pack), id_key)
 
 
 def read_table(store: Store, keyring: Keyring, pack: bytes) -> PackContents:
     """What the pack says it holds, from its end alone: its size and one or two range reads; RP004, RP005, RP008."""
     name = pack_name(pack)
-    require_generation(keyring, pack, name)
+    _require_ours(keyring, pack)
     try:
         size = store.size(name)
         if size > objects.largest_object(Kind.PACK):
@@ -196,7 +204,7 @@ def read_table(store: Store, keyring: Keyring, pack: bytes) -> PackContents:
 
 def check_pack(store: Store, keyring: Keyring, pack: bytes) -> PackContents:
     """What the pack holds, after every byte of it, all in memory, was checked; RP004, RP005, RP008."""
-    require_generation(keyring, pack, pack_name(pack))
+    _require_ours(keyring, pack)
     return check_pack_bytes(keyring, pack, objects.fetch(store, pack_name(pack), Kind.PACK))
 
 
@@ -212,6 +220,30 @@ def check_pack_bytes(keyring: Keyring, pack: bytes, data: bytes) -> PackContents
     for ref in contents.refs():
         _check_blob(opener, ref, view[ref.offset : ref.offset + ref.length])
     return contents
+
+
+def is_stray(keyring: Keyring, pack: bytes) -> bool:
+    """Whether nobody can have put a pack of this id: there is one generation for ever where nothing is encrypted."""
+    return not keyring.is_encrypted and generation_of(pack) not in keyring.masters
+
+
+def stray(pack: bytes) -> errors.SafepointError:
+    """RP005 for a pack that is none."""
+    name = pack_name(pack)
+    return errors.RP005.error(
+        f"found {name} in a repository that is not encrypted, expected the names of its packs to end in 0001",
+        hints=[
+            errors.ask("who else writes there? It is no pack of this repository, and no backup needs it"),
+            errors.run("remove it, or let `safepoint repository gc` do so"),
+        ],
+    )
+
+
+def _require_ours(keyring: Keyring, pack: bytes) -> None:
+    """RP008 when the key of its generation is not here; RP005 when there never was one."""
+    if is_stray(keyring, pack):
+        raise stray(pack)
+    require_generation(keyring, pack, pack_name(pack))
 
 
 def broken_blob(ref: BlobRef, found: int) -> errors.SafepointError:

@@ -1,11 +1,11 @@
-"""Reading blobs: one, a part of one, or many in order, fetched by windows ahead of need and decoded by threads."""
+"""Reading blobs: one, or many in order, fetched by windows ahead of need and opened by threads."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -13,31 +13,33 @@ from functools import lru_cache, partial
 
 from safepoint import errors
 from safepoint.model.backup import BlobRef
-from safepoint.repository.packs.frames import FRAME_BYTES, Layout, frame_count, layout_of, table_bytes
-from safepoint.repository.packs.pack import PackOpener, blob_id_key, broken_blob, open_pack, pack_name
-from safepoint.repository.packs.windows import Upcoming, Window, Windows
+from safepoint.repository.names import pack_name
+from safepoint.repository.packs.pack import PackOpener, blob_id_key, broken_blob, open_pack
+from safepoint.repository.packs.windows import Upcoming, Wanted, Window, Windows
 from safepoint.repository.sealing import objects
 from safepoint.repository.sealing.seal import BrokenSeal, Keyring, Kind
 from safepoint.stores.port import NotFound, Store
 
 _OPEN_PACKS = 256
 _LARGEST_PACK = objects.largest_object(Kind.PACK)
-_READ_WHOLE_BYTES = 128 * 1024  # a second request costs more than the rest of a blob of this size
 _NEAR_BYTES = 1024 * 1024
 _NEAR_KEPT_BYTES = 32 * _NEAR_BYTES
 _BATCH_BYTES = 1024 * 1024
 _BATCH_BLOBS = 256
-_BATCHES_AHEAD = 2
+_BATCHES_AHEAD = 6
 _FETCHERS = 4
 _WINDOWS_AHEAD = 4
 _PLANNED_BATCHES = 64
+
+
+_Opened = bytes | memoryview | errors.SafepointError
 
 
 @dataclass(slots=True)
 class _Batch:
     """Blobs that one thread opens: about 1 MiB, so that handing them over costs little."""
 
-    blobs: list[tuple[BlobRef, Window]] = field(default_factory=list[tuple[BlobRef, Window]])
+    blobs: list[tuple[Wanted, Window]] = field(default_factory=list[tuple[Wanted, Window]])
     raw_bytes: int = 0
     windows: list[Window] = field(default_factory=list[Window])  # that were opened for them
 
@@ -76,7 +78,12 @@ class BlobReader:
 
     def read_blob(self, ref: BlobRef) -> bytes:
         """The raw data, its id checked; one range read. RP004, RP005, RP008."""
-        return self._wherever(ref, self._read_whole)
+        with contextlib.suppress(NotFound):
+            return self._read_or_mend(self._place_of(ref))
+        try:
+            return self._read_or_mend(self._place_of(ref))  # its pack is known to be gone now
+        except NotFound as error:
+            raise objects.missing(error.name) from None
 
     def near_reader(self) -> Callable[[BlobRef], bytes]:
         """Reads as `read_blob` does, with 1 MiB around it: for small blobs of which neighbours will be asked for.
@@ -87,10 +94,8 @@ class BlobReader:
 
         def read(ref: BlobRef) -> bytes:
             place = self._place_of(ref)
-            start = place.offset - place.offset % _NEAR_BYTES
-            end = max(start + _NEAR_BYTES, place.offset + place.length)
             try:
-                window = windows.find(place) or windows.open(place, end, start=start)
+                window = windows.find(place) or _open_near(windows, place)
                 windows.settle(window)
                 return self._open_or_mend(place, window.cut(place))
             except NotFound:
@@ -98,59 +103,61 @@ class BlobReader:
 
         return read
 
-    def read_range(self, ref: BlobRef, start: int, stop: int) -> bytes:
-        """Bytes [start, stop) of the raw data, proven by the seals of their frames; one or two range reads.
-
-        RP004, RP005, RP008.
-        """
-        if not 0 <= start <= stop <= ref.raw_length:
-            raise ValueError(f"found the range {start}-{stop} of a blob of {ref.raw_length} bytes, expected one within")
-        return self._wherever(ref, lambda place: self._read_part(place, start, stop)) if start < stop else b""
-
     def read_blobs(self, refs: Iterable[BlobRef]) -> Iterator[bytes]:
         """The raw data of each ref, in order, each id checked; about 200 MiB in memory at most.
 
         RP004, RP005, RP008.
         """
+        for blob in self.read_wanted(map(Wanted, refs)):
+            assert isinstance(blob, bytes)  # noqa: S101 - nobody named another place for it
+            yield blob
+
+    def read_wanted(self, wanted: Iterable[Wanted]) -> Iterator[bytes | memoryview]:
+        """As `read_blobs`; those that are wanted in a certain place are there when it is given here."""
         with (
             ThreadPoolExecutor(_FETCHERS, thread_name_prefix="safepoint-fetch") as fetchers,
             ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="safepoint-read") as openers,
         ):
             try:
-                yield from self._read_ahead(Upcoming(refs), fetchers, openers)
+                yield from self._read_ahead(Upcoming(wanted), fetchers, openers)
             finally:
                 fetchers.shutdown(wait=False, cancel_futures=True)
                 openers.shutdown(wait=False, cancel_futures=True)
 
-    def _read_ahead(self, refs: Upcoming, fetchers: ThreadPoolExecutor, openers: ThreadPoolExecutor) -> Iterator[bytes]:
+    def _read_ahead(
+        self, upcoming: Upcoming, fetchers: ThreadPoolExecutor, openers: ThreadPoolExecutor
+    ) -> Iterator[bytes | memoryview]:
         windows = Windows(partial(fetchers.submit, self._fetch))
-        batches = self._batches(refs, windows)
-        planned: deque[_Batch] = deque()
-        opening: deque[tuple[_Batch, Future[list[bytes]]]] = deque()
+        batches = self._batches(upcoming, windows)
+        planned = _Planned()
+        opening: deque[tuple[_Batch, Future[list[_Opened]]]] = deque()
         most_opening = (os.cpu_count() or 1) + _BATCHES_AHEAD
         batch = next(batches, None)
         while batch is not None or planned or opening:
-            while batch is not None and _has_room(planned):
-                planned.append(batch)
+            while batch is not None and planned.has_room:
+                planned.add(batch)
                 batch = next(batches, None)
             while planned and len(opening) < most_opening:
-                first = planned.popleft()
+                first = planned.take()
                 opening.append((first, openers.submit(self._open_batch, first.blobs)))
             opened, blobs = opening.popleft()
-            yield from blobs.result()
+            for blob in blobs.result():
+                if isinstance(blob, errors.SafepointError):
+                    raise blob
+                yield blob
             for window in opened.windows:
                 windows.settle(window)
 
-    def _batches(self, refs: Upcoming, windows: Windows) -> Iterator[_Batch]:
+    def _batches(self, upcoming: Upcoming, windows: Windows) -> Iterator[_Batch]:
         batch = _Batch()
-        for named in refs:
-            ref = self._place_of(named)
+        for wanted in upcoming:
+            ref = self._place_of(wanted.ref)
             window = windows.find(ref)
             if window is None:
                 end = windows.end_for(ref)
-                window = windows.open(ref, refs.end_of_window(ref, end) if ref is named else end)
+                window = windows.open(ref, upcoming.end_of_window(ref, end) if ref is wanted.ref else end)
                 batch.windows.append(window)
-            batch.blobs.append((ref, window))
+            batch.blobs.append((Wanted(ref, wanted.room), window))
             batch.raw_bytes += ref.raw_length
             if batch.is_full:
                 yield batch
@@ -158,34 +165,56 @@ class BlobReader:
         if batch.blobs:
             yield batch
 
-    def _open_batch(self, blobs: list[tuple[BlobRef, Window]]) -> list[bytes]:
+    def _open_batch(self, blobs: list[tuple[Wanted, Window]]) -> list[_Opened]:
+        """The blobs, up to the first that does not open: what is wrong with that one stands in its place."""
+        opened: list[_Opened] = []
         try:
-            return [self._open_or_mend(ref, window.cut(ref)) for ref, window in blobs]
+            for wanted, window in blobs:
+                opened.append(self._deliver(wanted, window.cut(wanted.ref)))
         except NotFound:
-            return list(self._open_elsewhere(ref for ref, _ in blobs))
+            return [*opened, *self._open_elsewhere([wanted for wanted, _ in blobs[len(opened) :]])]
+        except errors.Damaged as error:
+            opened.append(error)
+        return opened
 
-    def _open_elsewhere(self, refs: Iterable[BlobRef]) -> Iterator[bytes]:
-        """The blobs from where they lie now; RP004. Only those that were asked for before their pack was missed."""
-        sequence, windows = Upcoming(map(self._place_of, refs)), Windows(self._fetch_now)
+    def _open_elsewhere(self, blobs: Sequence[Wanted]) -> Iterator[_Opened]:
+        """The same from where they lie now; RP004. Only those that were asked for before their pack was missed."""
+        upcoming = Upcoming(Wanted(self._place_of(wanted.ref), wanted.room) for wanted in blobs)
+        windows = Windows(self._fetch_now)
         try:
-            for ref in sequence:
-                window = windows.find(ref) or windows.open(ref, sequence.end_of_window(ref, windows.end_for(ref)))
-                yield self._open_or_mend(ref, window.cut(ref))
+            for wanted in upcoming:
+                ref = wanted.ref
+                window = windows.find(ref) or windows.open(ref, upcoming.end_of_window(ref, windows.end_for(ref)))
+                yield self._deliver(wanted, window.cut(ref))
         except NotFound as error:
-            raise objects.missing(error.name) from None
+            yield objects.missing(error.name)
+        except errors.Damaged as error:
+            yield error
+
+    def _deliver(self, wanted: Wanted, stored: memoryview) -> bytes | memoryview:
+        """The blob, opened where it is wanted, or else in memory of its own."""
+        ref = wanted.ref
+        if wanted.room is None:
+            return self._open_or_mend(ref, stored)
+        room = wanted.room()
+        try:
+            self._opener(ref.pack).open_into(ref, stored, room)
+        except BrokenSeal:
+            room[:] = self._mend(ref, broken_blob(ref, len(stored)))
+        return room
 
     def _open_or_mend(self, ref: BlobRef, stored: memoryview) -> bytes:
         try:
             return self._open(ref, stored)
         except errors.Damaged as error:
-            return self._mend(ref, self._read_whole, error)
+            return self._mend(ref, error)
 
-    def _mend(self, ref: BlobRef, read: Callable[[BlobRef], bytes], error: errors.SafepointError) -> bytes:
-        """What `read` reads in any other place that has the blob; raises the error when it opens in none."""
+    def _mend(self, ref: BlobRef, error: errors.SafepointError) -> bytes:
+        """The blob from any other place that has it; raises the error when it opens in none."""
         for place in () if self._elsewhere is None else self._elsewhere(ref.id):
             if place.pack != ref.pack:
                 with contextlib.suppress(NotFound, errors.Damaged):
-                    return read(replace(place, id=ref.id, raw_length=ref.raw_length))
+                    return self._read_whole(replace(place, id=ref.id, raw_length=ref.raw_length))
         raise error
 
     def _open(self, ref: BlobRef, stored: memoryview) -> bytes:
@@ -196,30 +225,6 @@ class BlobReader:
 
     def _read_whole(self, ref: BlobRef) -> bytes:
         return self._open(ref, memoryview(self._fetch(ref.pack, ref.offset, ref.length)))
-
-    def _read_part(self, ref: BlobRef, start: int, stop: int) -> bytes:
-        """Bytes [start, stop), which are some."""
-        first, last = start // FRAME_BYTES, (stop - 1) // FRAME_BYTES
-        try:
-            layout, begin, stored = self._fetch_frames(ref, first, last)
-            seal, ends = self._opener(ref.pack).seal, [end - begin for end in layout.ends]
-            frames = [
-                layout.open(seal, number, stored[ends[number] : ends[number + 1]]) for number in range(first, last + 1)
-            ]
-        except BrokenSeal:
-            raise broken_blob(ref, ref.length) from None
-        skipped = first * FRAME_BYTES
-        raw = frames[0] if first == last else b"".join(frames)
-        return raw[start - skipped : stop - skipped]
-
-    def _fetch_frames(self, ref: BlobRef, first: int, last: int) -> tuple[Layout, int, memoryview]:
-        """The blob's layout, and its stored bytes from the returned position on to the end of the last frame."""
-        if last - first + 1 == frame_count(ref.raw_length) or ref.length <= _READ_WHOLE_BYTES:
-            stored = memoryview(self._fetch(ref.pack, ref.offset, ref.length))
-            return layout_of(ref, stored), 0, stored
-        layout = layout_of(ref, self._fetch(ref.pack, ref.offset, table_bytes(ref.raw_length)))
-        begin, end = layout.ends[first], layout.ends[last + 1]
-        return layout, begin, memoryview(self._fetch(ref.pack, ref.offset + begin, end - begin))
 
     def _fetch(self, pack: bytes, start: int, length: int) -> bytes:
         try:
@@ -233,20 +238,11 @@ class BlobReader:
         fetched.set_result(self._fetch(pack, start, length))
         return fetched
 
-    def _wherever(self, ref: BlobRef, read: Callable[[BlobRef], bytes]) -> bytes:
-        """What `read` reads where the blob lies, or lies now; RP004."""
-        with contextlib.suppress(NotFound):
-            return self._read_or_mend(self._place_of(ref), read)
+    def _read_or_mend(self, place: BlobRef) -> bytes:
         try:
-            return self._read_or_mend(self._place_of(ref), read)
-        except NotFound as error:
-            raise objects.missing(error.name) from None
-
-    def _read_or_mend(self, place: BlobRef, read: Callable[[BlobRef], bytes]) -> bytes:
-        try:
-            return read(place)
+            return self._read_whole(place)
         except errors.Damaged as error:
-            return self._mend(place, read, error)
+            return self._mend(place, error)
 
     def _place_of(self, ref: BlobRef) -> BlobRef:
         """Where it lies as far as is known: another place only when its own pack was seen to be gone."""
@@ -256,5 +252,32 @@ class BlobReader:
         return ref if place is None else replace(place, id=ref.id, raw_length=ref.raw_length)  # its seal decides
 
 
-def _has_room(planned: deque[_Batch]) -> bool:
-    return len(planned) < _PLANNED_BATCHES and sum(len(batch.windows) for batch in planned) < _WINDOWS_AHEAD
+def _open_near(windows: Windows, place: BlobRef) -> Window:
+    """What lies around the blob; from the blob on when a window ends within it, which has what is before."""
+    is_next = windows.before(place) is not None
+    start = place.offset if is_next else place.offset - place.offset % _NEAR_BYTES
+    return windows.open(place, max(start + _NEAR_BYTES, place.offset + place.length), start=start)
+
+
+class _Planned:
+    """Batches that nobody opens yet, of bounded number and with bounded windows."""
+
+    def __init__(self) -> None:
+        self._batches: deque[_Batch] = deque()
+        self._windows = 0
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    @property
+    def has_room(self) -> bool:
+        return len(self._batches) < _PLANNED_BATCHES and self._windows < _WINDOWS_AHEAD
+
+    def add(self, batch: _Batch) -> None:
+        self._batches.append(batch)
+        self._windows += len(batch.windows)
+
+    def take(self) -> _Batch:
+        batch = self._batches.popleft()
+        self._windows -= len(batch.windows)
+        return batch

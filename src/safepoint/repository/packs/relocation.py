@@ -9,9 +9,9 @@ from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 from safepoint.model.backup import BlobRef
+from safepoint.repository.names import pack_name
 from safepoint.repository.packs.index import survey_indexes
 from safepoint.repository.packs.index_cache import IndexCache
-from safepoint.repository.packs.pack import pack_name
 from safepoint.repository.sealing.seal import Keyring
 from safepoint.stores.port import NotFound, Store
 

@@ -13,17 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
 
 from safepoint import errors
 from safepoint.model.backup import BlobRef
 from safepoint.repository.commit.lease_objects import Outcome, read_end, require_begun
 from safepoint.repository.packs.index import IndexFacts, read_index, survey_indexes
+from safepoint.repository.packs.moved_blobs import MovedBlobs
 from safepoint.repository.packs.pack import PackContents
-from safepoint.repository.sealing.seal import ID_BYTES, Keyring
+from safepoint.repository.sealing.seal import Keyring
 from safepoint.stores.port import Store
 
 Exists = Callable[[bytes], bool]
@@ -34,7 +31,7 @@ class Replacements:
     """Replacements that count, of which the tables are read when a blob of a replaced pack is first asked for.
 
     `unreadable` names indexes and ends that do not open: what they say of replacements is unknown. May be used from
-    one thread at a time; about 44 bytes for each blob of the replacing packs.
+    one thread at a time; their blobs lie on disk (moved_blobs.py).
     """
 
     def __init__(
@@ -50,7 +47,7 @@ class Replacements:
             pack: tuple(number[name] for name in names) for pack, names in replaced.items()
         }
         self._tables_of = tables_of
-        self._table: _Table | None = None
+        self._moved: MovedBlobs | None = None
 
     @property
     def packs(self) -> AbstractSet[bytes]:
@@ -65,10 +62,10 @@ class Replacements:
         for pack, numbers in self._replaced.items():
             for number in numbers:
                 old_of.setdefault(number, set()).add(pack)
-        table, found = self._tables(), dict[bytes, frozenset[bytes]]()
-        for pack, number in zip(table.packs, table.numbers, strict=True):  # a pack may be listed more than once
-            found[pack] = found.get(pack, frozenset()) | old_of[number]
-        return found
+        return {
+            pack: frozenset[bytes]().union(*(old_of[number] for number in numbers))
+            for pack, numbers in self._blobs().numbers_of.items()
+        }
 
     def earlier(self, packs: Iterable[bytes]) -> frozenset[bytes]:
         """The packs that lead to these, over however many others. RP004, RP005 when a table cannot be read."""
@@ -88,7 +85,7 @@ class Replacements:
         """
         if ref.pack not in self._replaced:
             return frozenset({ref.pack}) if exists(ref.pack) else frozenset()
-        return self._ends(ref.pack, self._tables().places_of(ref.id), exists, {ref.pack})
+        return self._ends(ref.pack, self._blobs().places_of(ref.id), exists, {ref.pack})
 
     def _ends(
         self, pack: bytes, known: Sequence[tuple[bytes, int]], exists: Exists, behind: AbstractSet[bytes]
@@ -98,10 +95,10 @@ class Replacements:
         found = frozenset[bytes]().union(*(self._ends(new, known, exists, behind | {new}) for new in following))
         return found or (frozenset({pack}) if exists(pack) else found)
 
-    def _tables(self) -> _Table:
-        if self._table is None:
-            self._table = _Table.of([self._tables_of(name) for name in self._sources])
-        return self._table
+    def _blobs(self) -> MovedBlobs:
+        if self._moved is None:
+            self._moved = MovedBlobs(self._tables_of(name) for name in self._sources)
+        return self._moved
 
 
 def read_replacements(store: Store, keyring: Keyring, *, is_lenient: bool = False) -> Replacements:
@@ -150,37 +147,3 @@ def counts(store: Store, keyring: Keyring, name: str, facts: IndexFacts) -> bool
         require_begun(store, facts.lease)
         return False
     return end.outcome is Outcome.COMMITTED or (end.outcome is Outcome.ABANDONED and end.manifest == name)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Table:
-    """The blobs of all replacing packs, sorted by the first eight bytes of their ids."""
-
-    prefixes: NDArray[np.uint64]
-    ids: NDArray[np.void]
-    pack_of: NDArray[np.uint32]
-    packs: tuple[bytes, ...]
-    numbers: tuple[int, ...]
-
-    @classmethod
-    def of(cls, groups: Sequence[Sequence[PackContents]]) -> _Table:
-        found = [(contents, number) for number, group in enumerate(groups) for contents in group]
-        ids = np.concatenate([np.empty(0, "V32"), *(contents.entries["id"] for contents, _ in found)])
-        prefixes = np.frombuffer(ids.tobytes(), ">u8")[:: ID_BYTES // 8].astype(np.uint64)
-        order = np.argsort(prefixes, kind="stable")
-        counts_of = [len(contents) for contents, _ in found]
-        pack_of = np.repeat(np.arange(len(found), dtype=np.uint32), counts_of)
-        return cls(
-            prefixes=prefixes[order],
-            ids=ids[order],
-            pack_of=pack_of[order],
-            packs=tuple(contents.pack for contents, _ in found),
-            numbers=tuple(number for _, number in found),
-        )
-
-    def places_of(self, identity: bytes) -> list[tuple[bytes, int]]:
-        """Each pack that has the blob, and the number of the index that lists it."""
-        prefix = np.uint64(int.from_bytes(identity[:8]))
-        start, stop = (int(np.searchsorted(self.prefixes, prefix, side)) for side in ("left", "right"))
-        rows = [row for row in range(start, stop) if self.ids[row].tobytes() == identity]
-        return [(self.packs[int(self.pack_of[row])], self.numbers[int(self.pack_of[row])]) for row in rows]

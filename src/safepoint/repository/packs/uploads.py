@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from safepoint import errors
-from safepoint.repository.packs.pack import PackBuilder, PackContents, pack_name
+from safepoint.repository.names import pack_name
+from safepoint.repository.packs.pack import PackBuilder, PackContents
 from safepoint.stores.port import NotFound, Store
 
 _MOST_UNLISTED_BLOBS = 65_536

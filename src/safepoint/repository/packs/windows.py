@@ -41,24 +41,32 @@ class Window:
         return memoryview(self.data.result())[ref.offset - self.start :][: ref.length]
 
 
-class Upcoming:
-    """The refs to be read, in order, and a look at those that come next."""
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A blob to be read; `room` is asked, in any thread, for where it is to be, as long as its raw data."""
 
-    def __init__(self, refs: Iterable[BlobRef]) -> None:
-        self._rest = iter(refs)
-        self._next: deque[BlobRef] = deque()
+    ref: BlobRef
+    room: Callable[[], memoryview] | None = None
+
+
+class Upcoming:
+    """The blobs to be read, in order, and a look at those that come next."""
+
+    def __init__(self, blobs: Iterable[Wanted]) -> None:
+        self._rest = iter(blobs)
+        self._next: deque[Wanted] = deque()
         self._is_exhausted = False
 
-    def __iter__(self) -> Iterator[BlobRef]:
+    def __iter__(self) -> Iterator[Wanted]:
         return self
 
-    def __next__(self) -> BlobRef:
+    def __next__(self) -> Wanted:
         while not self._is_exhausted and len(self._next) <= _PEEKED:
-            ref = next(self._rest, None)
-            if ref is None:
+            wanted = next(self._rest, None)
+            if wanted is None:
                 self._is_exhausted = True
             else:
-                self._next.append(ref)
+                self._next.append(wanted)
         if not self._next:
             raise StopIteration
         return self._next.popleft()
@@ -68,7 +76,8 @@ class Upcoming:
         end = ref.offset + ref.length
         if not self._is_exhausted:
             return max(end, limit)
-        ends = (other.offset + other.length for other in self._next if other.pack == ref.pack)
+        others = (wanted.ref for wanted in self._next)
+        ends = (other.offset + other.length for other in others if other.pack == ref.pack)
         return max((found for found in ends if end < found <= limit), default=end)
 
 
@@ -93,16 +102,21 @@ class Windows:
 
     def end_for(self, ref: BlobRef) -> int:
         """Where a window that starts with the blob ends when nothing is known of what follows."""
-        before, length = self._before(ref), WINDOW_BYTES
+        before, length = self.before(ref), WINDOW_BYTES
         if before is not None and self._opened - before.number > _SLOWLY:
             large = {window.pack for window, size in self._by_use.items() if size >= WINDOW_BYTES}
             length = min(max(length, self._most_bytes // len(large | {ref.pack})), 2 * WINDOW_BYTES)
         return ref.offset + max(ref.length, length)
 
+    def before(self, ref: BlobRef) -> Window | None:
+        """The window that ends within the blob or where it begins: reading in order is through with it."""
+        end = ref.offset + ref.length
+        return next((it for it in self._by_pack.get(ref.pack, ()) if it.start < ref.offset <= it.end < end), None)
+
     def open(self, ref: BlobRef, end: int, *, start: int | None = None) -> Window:
         """A new window from `start`, or else the blob, to `end`; others may be dropped."""
         start = ref.offset if start is None else start
-        before = self._before(ref)
+        before = self.before(ref)
         if before is not None:
             self._by_use.move_to_end(before, last=False)
         self._opened += 1
@@ -120,11 +134,6 @@ class Windows:
             size = 0 if window.data.exception() else len(window.data.result())
             self._bytes -= self._by_use[window] - size
             self._by_use[window] = size
-
-    def _before(self, ref: BlobRef) -> Window | None:
-        """The window that ends within the blob or where it begins: reading in order is through with it."""
-        end = ref.offset + ref.length
-        return next((it for it in self._by_pack.get(ref.pack, ()) if it.start < ref.offset <= it.end < end), None)
 
     def _drop_one(self) -> None:
         """The one used longest ago, but none that takes less than half the average: that would give little room."""

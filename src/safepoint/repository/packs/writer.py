@@ -14,8 +14,8 @@ from types import TracebackType
 from typing import Self
 
 from safepoint.model.backup import BlobRef
-from safepoint.repository.packs.frames import LARGEST_BLOB, Frame, compress_frames
 from safepoint.repository.packs.pack import (
+    LARGEST_BLOB,
     BlobKind,
     PackBuilder,
     PackContents,
@@ -25,7 +25,7 @@ from safepoint.repository.packs.pack import (
 )
 from safepoint.repository.packs.recent import RecentBlobs
 from safepoint.repository.packs.uploads import Uploads
-from safepoint.repository.sealing.seal import DEFAULT_LEVEL, Keyring
+from safepoint.repository.sealing.seal import DEFAULT_LEVEL, Codec, Keyring, compress
 from safepoint.stores.port import Store
 
 PACK_BYTES: Mapping[BlobKind, int] = {BlobKind.DATA: 64 * 1024 * 1024, BlobKind.NODE: 8 * 1024 * 1024}
@@ -46,13 +46,13 @@ class _Lane:
         self._is_closed = False
         self._lock = threading.Lock()
 
-    def append(self, identity: bytes, raw_length: int, frames: Sequence[Frame]) -> BlobRef:
+    def append(self, identity: bytes, raw_length: int, codec: Codec, payload: bytes) -> BlobRef:
         """Where the blob lies; the pack that it made full is on its way, or what an earlier upload raised is."""
         with self._lock:
             if self._is_closed:
                 raise _ended()
             try:
-                return self._append(identity, raw_length, frames)
+                return self._append(identity, raw_length, codec, payload)
             except BaseException as error:  # an interrupt in here may have lost a pack: then nothing may be finished
                 self._uploads.fail(error)
                 raise
@@ -64,10 +64,10 @@ class _Lane:
             builder, self._builder = self._builder, None
             return builder
 
-    def _append(self, identity: bytes, raw_length: int, frames: Sequence[Frame]) -> BlobRef:
+    def _append(self, identity: bytes, raw_length: int, codec: Codec, payload: bytes) -> BlobRef:
         if self._builder is None:
             self._builder = self._new_pack()
-        ref = self._builder.append(identity, raw_length, frames)
+        ref = self._builder.append(identity, raw_length, codec, payload)
         if len(self._builder) >= self._pack_bytes:
             full, self._builder = self._builder, None
             self._uploads.put(full)
@@ -107,7 +107,6 @@ class PackWriter:
         self._data_lanes: dict[int, _Lane] = {}
         self._is_ended = False
         self._is_finished = False
-        self._new_blobs = 0
         self._stored_bytes = 0
 
     def __enter__(self) -> Self:
@@ -122,11 +121,6 @@ class PackWriter:
     def stored_bytes(self) -> int:
         """Stored bytes of the blobs that were new."""
         return self._stored_bytes
-
-    @property
-    def new_blobs(self) -> int:
-        """How many blobs were new."""
-        return self._new_blobs
 
     @property
     def put_packs(self) -> tuple[bytes, ...]:
@@ -147,8 +141,7 @@ class PackWriter:
         known = self._find(identity)
         if known is not None:
             return known
-        frames = compress_frames(raw, self._level)
-        ref = self._lane(kind).append(identity, len(raw), frames)
+        ref = self._lane(kind).append(identity, len(raw), *compress(raw, self._level))
         self._count(ref)
         return ref
 
@@ -198,7 +191,6 @@ class PackWriter:
     def _count(self, ref: BlobRef) -> None:
         self._recent.remember(ref)
         with self._lock:
-            self._new_blobs += 1
             self._stored_bytes += ref.length
 
     def _end(self) -> list[PackBuilder]:

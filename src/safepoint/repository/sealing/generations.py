@@ -9,7 +9,6 @@ but by those who hold all of it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,15 +22,15 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from safepoint.model.json_value import Json
+from safepoint.repository.names import generation_name, slot_name
 from safepoint.repository.sealing.checked_json import LARGEST, canonical, damaged, from_checked_json, to_checked_json
-from safepoint.repository.sealing.keys import KEYS_PREFIX, MASTER_BYTES, Description, Masters, chain_key
-from safepoint.repository.sealing.slots import SEALED_ONCE, SlotKeys, slot_name
+from safepoint.repository.sealing.keys import MASTER_BYTES, Description, Masters, chain_key
+from safepoint.repository.sealing.slots import SEALED_ONCE, SlotKeys
 from safepoint.stores.port import Store
 
 FIRST_POSITION = 1
 _LAST_GENERATION = (1 << 16) - 1
 _WRAPPED = MASTER_BYTES + 16
-_NAME = re.compile(rf"{KEYS_PREFIX}generation-([0-9]{{8}})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -67,17 +66,6 @@ class Generation:
 
     def _forged(self, slot: str) -> Exception:
         return damaged(self.name, f"a master whose seal does not hold for {slot_name(slot)}", "one of this repository")
-
-
-def generation_name(position: int) -> str:
-    """The object's name."""
-    return f"{KEYS_PREFIX}generation-{position:08d}"
-
-
-def position_of(name: str) -> int | None:
-    """The position in an object's name, None when it is not the name of a generation."""
-    match = _NAME.fullmatch(name)
-    return int(match[1]) if match and int(match[1]) > FIRST_POSITION else None
 
 
 def new_generation(

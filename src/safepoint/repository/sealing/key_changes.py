@@ -13,39 +13,21 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
-from blake3 import blake3
-
 from safepoint import errors
 from safepoint.model.measures import Clock
 from safepoint.model.secret import Secret
+from safepoint.repository.names import slot_name
 from safepoint.repository.sealing import keys
 from safepoint.repository.sealing.checked_json import LARGEST
-from safepoint.repository.sealing.generations import Generation, new_generation, position_of, read_generation
+from safepoint.repository.sealing.generations import new_generation
+from safepoint.repository.sealing.key_listing import KeySlot, last_position, list_keys, members_of, require_encrypted
 from safepoint.repository.sealing.keys import KeyCost, OpenedKeys
 from safepoint.repository.sealing.recovery_key import new_recovery_key, recovery_key_to_text
-from safepoint.repository.sealing.seal import Keyring
-from safepoint.repository.sealing.slots import Opener, Slot, SlotKind, new_slot, read_slot, slot_id_of, slot_name
+from safepoint.repository.sealing.slots import Opener, SlotKind, new_slot
 from safepoint.stores.port import NotFound, Store
 
 LONGEST_NAME = 100
 _STANDARD_COST = KeyCost()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeySlot:
-    """A slot as people see it. `generations` are those it opens, `is_current` says that these are all there are.
-
-    `fault` says why nobody who has the keys made it as it is (the other facts are then only what it claims).
-    """
-
-    id: str
-    kind: SlotKind | None
-    name: str
-    created: datetime | None
-    generations: tuple[int, ...] = ()
-    is_current: bool = False
-    is_own: bool = False
-    fault: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -62,21 +44,15 @@ class Rotation:
     gone: tuple[str, ...]
 
 
-def list_keys(store: Store, opened: OpenedKeys) -> tuple[KeySlot, ...]:
-    """Every slot in the store, the oldest first, also those that were tampered with. RP003 without encryption."""
-    _require_encrypted(opened)
-    found = tuple(_described(store, opened, name) for name in store.list(keys.KEYS_PREFIX) if slot_id_of(name))
-    generations = _generations(store, opened)
-    listed = [_as_key_slot(opened, generations, slot) if isinstance(slot, Slot) else slot for slot in found if slot]
-    return tuple(sorted(listed, key=lambda slot: (slot.created is None, slot.created, slot.id)))
-
-
 def add_key(
     store: Store, opened: OpenedKeys, passphrase: Secret, *, name: str, clock: Clock, cost: KeyCost = _STANDARD_COST
 ) -> str:
     """The passphrase opens the repository, all of it; its slot's id. RP003, RP008, RP009."""
     if not passphrase.reveal():
-        raise errors.RP003.error("found an empty passphrase, expected one")
+        raise errors.RP003.error(
+            "found an empty passphrase, expected one",
+            hints=[errors.ask("is the variable set, or the file filled, that `--passphrase-from` names?")],
+        )
     opener = Opener(passphrase)
     if opener.kind is not SlotKind.PASSPHRASE:
         raise errors.RP003.error(
@@ -110,7 +86,7 @@ def remove_key(store: Store, opened: OpenedKeys, slot_id: str) -> None:
     if not any(slot.is_current for slot in list_keys(store, opened)):  # two removed the last two, each the other's
         store.put_if_absent(slot_name(slot_id), data)
         raise _last_one(slot_id)
-    if _last_position(store) > len(opened.masters):
+    if last_position(store) > len(opened.masters):
         raise _rotated_meanwhile(f"slot {slot_id} was removed, and may open the new generation: rotate again")
 
 
@@ -121,7 +97,7 @@ def rotate(store: Store, opened: OpenedKeys, *, slots: Collection[str], clock: C
     rotation came first; then nothing was changed.
     """
     _require_whole(opened)
-    members = _members(store, opened)
+    members = members_of(store, opened)
     if set(members) != set(slots):
         raise errors.RP009.error(
             f"found the current slots {_ids(members)}, expected those that the plan showed: {_ids(slots)}",
@@ -135,7 +111,7 @@ def rotate(store: Store, opened: OpenedKeys, *, slots: Collection[str], clock: C
         )
     number = keys.next_generation(opened.description, opened.masters)
     changed = _extended(store, opened, (number, keys.new_master()), members, clock())
-    after = set(_members(store, changed, since=len(opened.masters)))
+    after = set(members_of(store, changed, since=len(opened.masters)))
     return Rotation(
         opened=changed,
         slots=tuple(sorted(members)),
@@ -158,46 +134,25 @@ def sync_generations(source: OpenedKeys, store: Store, target: OpenedKeys, *, cl
     _require_whole(target)
     for master in source.masters:
         if master[0] not in target.keyring.masters:
-            target = _extended(store, target, master, _members(store, target), clock())
+            target = _extended(store, target, master, members_of(store, target), clock())
     return target
-
-
-def require_newest(store: Store, keyring: Keyring) -> None:
-    """RP008 when the store holds a later generation than these keys have: open the repository anew before sealing.
-
-    One listing of a few names. For writers that live long: a receiver that opened before a rotation would seal for
-    whoever was shut out by it.
-    """
-    if keyring.is_encrypted and _last_position(store) > len(keyring.masters):
-        raise keys.lacks("a generation that was made since the repository was opened", keyring.masters)
-
-
-def remembered(opened: OpenedKeys) -> dict[str, str]:
-    """What to keep outside the store, so that a generation which is hidden or exchanged later is noticed."""
-    return {str(number): blake3(b"safepoint 1 remembered", key=master).hexdigest() for number, master in opened.masters}
-
-
-def require_remembered(opened: OpenedKeys, before: Mapping[str, str]) -> None:
-    """RP008 unless the keys still are those that were remembered, or more."""
-    now = remembered(opened)
-    for number, digest in before.items():
-        if now.get(number) != digest:
-            state = "no longer there" if number not in now else "another one"
-            label = keys.generation_label(int(number))
-            raise keys.lacks(f"generation {label}, which was opened here before, {state}", opened.keyring.masters)
 
 
 def _add(store: Store, opened: OpenedKeys, opener: Opener, name: str, cost: KeyCost, now: datetime) -> str:
     _require_whole(opened)
     if not 0 < len(name) <= LONGEST_NAME or not name.isprintable():
         raise errors.RP009.error(
-            f"found a key name of {len(name)} characters, expected 1 to {LONGEST_NAME} printable ones"
+            f"found a key name of {len(name)} characters, expected 1 to {LONGEST_NAME} printable ones",
+            hints=[errors.run("choose another one: `safepoint repository key add --name TEXT`")],
         )
     _require_not_rotated(store, opened, errors.NOTHING_CHANGED)
     slot_id, data = new_slot(opened.description, opened.masters, opener, name=name, cost=cost, created=now)
     try:
         if not store.put_if_absent(slot_name(slot_id), data):
-            raise errors.RP007.error(f"found {slot_name(slot_id)} in the store, expected a random name to be free")
+            raise errors.RP007.error(
+                f"found {slot_name(slot_id)} in the store, expected a random name to be free",
+                hints=[errors.ask("can the source of randomness be trusted here?"), errors.run("run it again")],
+            )
         _require_not_rotated(store, opened, errors.NOTHING_CHANGED)
     except errors.SafepointError:  # also without an answer: whoever was told of no slot must not find one
         with suppress(errors.SafepointError):
@@ -219,86 +174,18 @@ def _extended(
     return OpenedKeys(description=opened.description, keyring=keyring, slot=opened.slot)
 
 
-def _members(store: Store, opened: OpenedKeys, *, since: int | None = None) -> dict[str, bytes]:
-    """Public keys of the slots in the store that open everything (or everything `since` that position), by id."""
-    needed = opened.masters[: since or len(opened.masters)]
-    ids = {slot.id for slot in list_keys(store, opened) if set(slot.generations) >= {number for number, _ in needed}}
-    found = {slot_id: _slot(store, slot_id) for slot_id in sorted(ids)}
-    return {slot_id: slot.public for slot_id, slot in found.items() if slot is not None}
-
-
-def _slot(store: Store, slot_id: str) -> Slot | None:
-    with suppress(NotFound):
-        return read_slot(store, slot_name(slot_id))
-    return None
-
-
-def _described(store: Store, opened: OpenedKeys, name: str) -> Slot | KeySlot | None:
-    """The slot, what is wrong with it, or None when it went away meanwhile."""
-    try:
-        slot = read_slot(store, name)
-    except NotFound:
-        return None
-    except (errors.Damaged, errors.Refused) as error:
-        return KeySlot(id=str(slot_id_of(name)), kind=None, name="?", created=None, fault=error.message)
-    if slot.is_genuine(opened.description, opened.masters):
-        return slot
-    fault = "its seal does not hold: nobody who has the keys of this repository made it"
-    return KeySlot(id=slot.id, kind=slot.kind, name=slot.name, created=slot.created, fault=fault)
-
-
-def _as_key_slot(opened: OpenedKeys, generations: Mapping[int, Generation], slot: Slot) -> KeySlot:
-    """A genuine slot opens what it holds, and from there on each generation that was made for it."""
-    opens = slot.position
-    while (later := generations.get(opens + 1)) is not None and slot.id in later.wraps:
-        opens += 1
-    return KeySlot(
-        id=slot.id,
-        kind=slot.kind,
-        name=slot.name,
-        created=slot.created,
-        generations=tuple(number for number, _ in opened.masters[:opens]),
-        is_current=opens == len(opened.masters),
-        is_own=slot.id == opened.slot,
-    )
-
-
-def _generations(store: Store, opened: OpenedKeys) -> dict[int, Generation]:
-    """The genuine ones by position; what is not, opens for nobody."""
-    found: dict[int, Generation] = {}
-    for name in store.list(keys.KEYS_PREFIX):
-        if position_of(name) is not None:
-            with suppress(NotFound, errors.Damaged, errors.Refused):
-                generation = read_generation(store, name)
-                if generation.is_genuine(opened.description, opened.masters):
-                    found[generation.position] = generation
-    return found
-
-
 def _delete(store: Store, slot_id: str) -> None:
     with suppress(NotFound):
         store.delete(slot_name(slot_id))
 
 
-def _last_position(store: Store) -> int:
-    return max((position_of(name) or 0 for name in store.list(keys.KEYS_PREFIX)), default=0)
-
-
 def _require_not_rotated(store: Store, opened: OpenedKeys, changed: str) -> None:
-    if _last_position(store) > len(opened.masters):
+    if last_position(store) > len(opened.masters):
         raise _rotated_meanwhile(changed)
 
 
-def _require_encrypted(opened: OpenedKeys) -> None:
-    if not opened.keyring.is_encrypted:
-        raise errors.RP003.error(
-            f"found repository {opened.description.id} unencrypted, expected one that has keys",
-            hints=[errors.run("an encrypted one is made anew: give it `key` in the strategy file, then init and copy")],
-        )
-
-
 def _require_whole(opened: OpenedKeys) -> None:
-    _require_encrypted(opened)
+    require_encrypted(opened)
     opened.require_whole()
 
 
@@ -306,7 +193,10 @@ def _require_family(source: OpenedKeys, target: OpenedKeys) -> None:
     if source.description.family != target.description.family:
         raise errors.RP009.error(
             f"found families {source.description.family} and {target.description.family}, expected siblings",
-            hints=[errors.run("make a sibling: `safepoint repository init --sibling-of`; strangers are sealed anew")],
+            hints=[
+                errors.ask("are they strangers? Only siblings share generations; a copy to a stranger seals anew"),
+                errors.run("make a sibling: `safepoint repository init --sibling-of NAME|URL`"),
+            ],
         )
     for number, master in source.masters:
         if target.keyring.masters.get(number, master) != master:

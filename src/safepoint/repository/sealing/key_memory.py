@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 from safepoint.files import write_durably
-from safepoint.repository.sealing.key_changes import remembered, require_remembered
+from safepoint.repository.sealing.key_listing import remembered, require_remembered
 from safepoint.repository.sealing.keys import OpenedKeys
 
 _FILE = "keys.json"

@@ -15,11 +15,10 @@ from blake3 import blake3
 
 from safepoint import errors
 from safepoint.model.json_value import Json
+from safepoint.repository.names import DESCRIPTION_NAME
 from safepoint.repository.sealing.checked_json import from_checked_json, to_checked_json
 from safepoint.repository.sealing.seal import FIRST_GENERATION, Keyring, generation_of
 
-DESCRIPTION_NAME = "safepoint.json"
-KEYS_PREFIX = "keys/"
 MASTER_BYTES = 32
 _FAMILY_BYTES = 16
 _LANES = 256

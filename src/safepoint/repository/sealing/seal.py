@@ -3,9 +3,9 @@
 Every object has a random salt that ends with the generation of the master its key is derived from, so that the name
 of a pack alone tells how to open it. The nonce of a piece is its position in the object: unique under that key,
 because objects are written once. Beside the piece, the seal covers the format version, the repository, the kind, the
-piece's identity, which frame of it this is, its raw length and how it was compressed. Without encryption the framing
-is the same and a keyed BLAKE3 checksum takes the place of the authenticated encryption: it finds accidents, not
-attackers. docs/FORMAT.md is the specification.
+piece's identity, its raw length and how it was compressed. Without encryption the framing is the same and a keyed
+BLAKE3 checksum takes the place of the authenticated encryption: it finds accidents, not attackers. docs/FORMAT.md is
+the specification.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 import zstandard
 from blake3 import blake3
@@ -24,6 +24,9 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+if TYPE_CHECKING:
+    from io import RawIOBase
 
 FORMAT_VERSION = 1
 FIRST_GENERATION = 1
@@ -34,7 +37,7 @@ OVERHEAD = 1 + TAG_BYTES
 _MAGIC = b"safepnt\n"
 _HEADER = struct.Struct(">8sHHI32s")  # the four bytes before the salt are zero
 HEADER_BYTES = _HEADER.size
-_AAD = struct.Struct(">9sHH16s32sIQB")
+_AAD = struct.Struct(">9sHH16s32sQB")
 _GENERATION = struct.Struct(">H")
 DEFAULT_LEVEL = 1
 
@@ -139,10 +142,9 @@ class PieceSeal:
         payload: bytes,
         *,
         kind: Kind | None = None,
-        frame: int = 0,
     ) -> tuple[bytes, bytes]:
         """The piece to be written at `position`, in two parts: OVERHEAD bytes longer than the payload."""
-        beside = self._beside(identity, frame, raw_length, codec, kind)
+        beside = self._beside(identity, raw_length, codec, kind)
         return bytes([codec]), self._seal.close(_nonce(position), payload, beside)
 
     def open(
@@ -153,19 +155,29 @@ class PieceSeal:
         piece: bytes | memoryview,
         *,
         kind: Kind | None = None,
-        frame: int = 0,
     ) -> bytes:
         """The raw data of the piece that was read at `position`; BrokenSeal."""
-        if len(piece) < OVERHEAD or piece[0] not in {Codec.RAW, Codec.ZSTD}:
-            raise BrokenSeal
-        codec = Codec(piece[0])
-        beside = self._beside(identity, frame, raw_length, codec, kind)
-        payload = self._seal.open(_nonce(position), memoryview(piece)[1:], beside)
+        codec, payload = self._unseal(position, identity, raw_length, piece, kind)
         return decompress(codec, payload, raw_length)
 
-    def _beside(self, identity: bytes, frame: int, raw_length: int, codec: Codec, kind: Kind | None) -> bytes:
+    def open_into(self, position: int, identity: bytes, piece: bytes | memoryview, into: memoryview) -> None:
+        """As `open`, but fills `into`, which is as long as the raw data; BrokenSeal, then anything may stand there."""
+        codec, payload = self._unseal(position, identity, len(into), piece, self._kind)
+        decompress_into(codec, payload, into)
+
+    def _unseal(
+        self, position: int, identity: bytes, raw_length: int, piece: bytes | memoryview, kind: Kind | None
+    ) -> tuple[int, bytes]:
+        """How the piece was compressed, and what is compressed."""
+        if len(piece) < OVERHEAD or piece[0] > Codec.ZSTD:
+            raise BrokenSeal
+        codec = piece[0]
+        beside = self._beside(identity, raw_length, codec, kind)
+        return codec, self._seal.open(_nonce(position), memoryview(piece)[1:], beside)
+
+    def _beside(self, identity: bytes, raw_length: int, codec: int, kind: Kind | None) -> bytes:
         part = self._kind if kind is None else kind
-        return _AAD.pack(b"safepoint", FORMAT_VERSION, part, self._family, identity, frame, raw_length, codec)
+        return _AAD.pack(b"safepoint", FORMAT_VERSION, part, self._family, identity, raw_length, codec)
 
 
 class _AesSeal:
@@ -240,22 +252,43 @@ def compress(raw: bytes | memoryview, level: int = DEFAULT_LEVEL) -> tuple[Codec
     return (Codec.ZSTD, packed) if len(packed) < len(raw) else (Codec.RAW, bytes(raw))
 
 
-def decompress(codec: Codec, payload: bytes, raw_length: int) -> bytes:
+def decompress(codec: int, payload: bytes, raw_length: int) -> bytes:
     """Exactly `raw_length` bytes; BrokenSeal."""
-    if codec is Codec.ZSTD:
-        payload = _decompress(payload, raw_length)
-    if len(payload) != raw_length:
-        raise BrokenSeal
-    return payload
-
-
-def _decompress(payload: bytes, raw_length: int) -> bytes:
+    if codec == Codec.RAW and len(payload) == raw_length:
+        return payload
+    _require_length(codec, payload, raw_length)
     try:
-        if zstandard.frame_content_size(payload) != raw_length:
-            raise BrokenSeal
-        return _COMPRESSORS.decompressor.decompress(payload)
+        raw = _COMPRESSORS.decompressor.decompress(payload)
     except zstandard.ZstdError:
         raise BrokenSeal from None
+    if len(raw) != raw_length:
+        raise BrokenSeal
+    return raw
+
+
+def decompress_into(codec: int, payload: bytes, into: memoryview) -> None:
+    """Exactly as many bytes as `into` has room for are there; BrokenSeal."""
+    if codec == Codec.RAW and len(payload) == len(into):
+        into[:] = payload
+        return
+    _require_length(codec, payload, len(into))
+    try:
+        # Into enough room zstd decodes in one go, without a buffer of its own.
+        count = cast("RawIOBase", _COMPRESSORS.decompressor.stream_reader(payload)).readinto(into)
+    except zstandard.ZstdError:
+        raise BrokenSeal from None
+    if count != len(into):
+        raise BrokenSeal
+
+
+def _require_length(codec: int, payload: bytes, raw_length: int) -> None:
+    """Before any memory is taken for it: the payload is compressed, and says that it is of this length."""
+    try:
+        found = zstandard.frame_content_size(payload)
+    except zstandard.ZstdError:
+        raise BrokenSeal from None
+    if codec != Codec.ZSTD or found != raw_length:
+        raise BrokenSeal
 
 
 def _nonce(position: int) -> bytes:

@@ -11,7 +11,6 @@ slot that a key holder made from one that anybody slipped in. docs/FORMAT.md is 
 
 from __future__ import annotations
 
-import re
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -28,6 +27,7 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from safepoint.model.json_value import Json
 from safepoint.model.secret import Secret
+from safepoint.repository.names import slot_name
 from safepoint.repository.sealing.checked_json import (
     LARGEST,
     Fields,
@@ -36,7 +36,7 @@ from safepoint.repository.sealing.checked_json import (
     from_checked_json,
     to_checked_json,
 )
-from safepoint.repository.sealing.keys import KEYS_PREFIX, MASTER_BYTES, Description, KeyCost, Masters, chain_key
+from safepoint.repository.sealing.keys import MASTER_BYTES, Description, KeyCost, Masters, chain_key
 from safepoint.repository.sealing.recovery_key import is_recovery_key, recovery_key_from_text
 from safepoint.stores.port import Store
 
@@ -49,7 +49,6 @@ _TAG = 16
 _MOST_POSITIONS = 1 << 16
 _MOST_SCRYPT_WORK = 1 << 30
 """128 * n * r * p, in bytes: at most so much is allocated, and mixed, for one slot of whoever can write the store."""
-_SLOT_NAME = re.compile(rf"{KEYS_PREFIX}([0-9a-f]{{{2 * _SLOT_ID_BYTES}}})")
 
 
 class SlotKind(Enum):
@@ -114,17 +113,6 @@ class Opener:
             secret = Scrypt(salt=salt, length=32, n=cost.n, r=cost.r, p=cost.p).derive(self._material)
         private = X25519PrivateKey.from_private_bytes(_hkdf(secret, b"slot private key"))
         return SlotKeys(sealing=_hkdf(secret, b"slot seal"), private=private)
-
-
-def slot_name(slot_id: str) -> str:
-    """The object's name."""
-    return f"{KEYS_PREFIX}{slot_id}"
-
-
-def slot_id_of(name: str) -> str | None:
-    """The id in an object's name, None when it is not the name of a slot."""
-    match = _SLOT_NAME.fullmatch(name)
-    return match[1] if match else None
 
 
 def new_slot(

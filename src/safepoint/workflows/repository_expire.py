@@ -11,9 +11,10 @@ from safepoint.model.json_value import Json
 from safepoint.model.measures import format_instant
 from safepoint.model.proof import ProofLevel
 from safepoint.repository import Repository
+from safepoint.repository.reserve import with_room
 from safepoint.workflows.care_job import CareJob, care_plan
 from safepoint.workflows.held import NOT_READ, Proven, proofs_of
-from safepoint.workflows.repository_source import Located
+from safepoint.workflows.repository_location import Located
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +49,7 @@ def prepare_expiry(place: Located, backup: str, *, reason: str, force: bool) -> 
     )
 
     def work(_report: object) -> Expired:
-        repository.expire_backup(backup, reason=reason)
+        with_room(repository.store, lambda: repository.expire_backup(backup, reason=reason))
         return Expired(backup=backup, reason=reason)
 
     return CareJob(plan=plan, repository=repository, work=work, to_json=expired_to_json)

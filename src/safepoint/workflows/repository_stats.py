@@ -6,7 +6,7 @@ from safepoint.model.json_value import Json
 from safepoint.repository.care.stats import Growth, Share, Stats, stats
 from safepoint.repository.care.wal_figures import WalFigures
 from safepoint.workflows.care_job import CareJob, care_plan
-from safepoint.workflows.repository_source import Located
+from safepoint.workflows.repository_location import Located
 
 
 def prepare_stats(place: Located) -> CareJob[Stats]:
@@ -19,11 +19,12 @@ def prepare_stats(place: Located) -> CareJob[Stats]:
 
 
 def stats_to_json(found: Stats) -> dict[str, Json]:
-    """The figures for programs; null: unknown."""
+    """The figures for programs; null: unknown. Unless `is_exact`, sums over backups are lower bounds: see `unknown`."""
     packs = found.packs
     return {
         "repository": found.repository,
         "is_encrypted": found.is_encrypted,
+        "is_exact": not found.unknown,
         **_share_to_json(found.total),
         "deduplication": found.deduplication,
         "compression": found.compression,
@@ -51,6 +52,8 @@ def stats_to_json(found: Stats) -> dict[str, Json]:
             "garbage": packs.garbage_packs,
             "garbage_bytes": packs.garbage_bytes,
             "waste_bytes": packs.waste_bytes,
+            "sparse": packs.sparse_packs,
+            "sparse_bytes": packs.sparse_bytes,
         },
         "wal": [_wal_to_json(cluster) for cluster in found.wal],
         "unknown": list(found.unknown),
