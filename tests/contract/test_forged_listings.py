@@ -26,6 +26,7 @@ from safepoint.model.backup import BackupManifest, BlobRef
 from safepoint.recovery.files import write_files
 from safepoint.repository import Entry, EntryKind, Ingest, Repository
 from safepoint.repository.care.affected import Walk
+from safepoint.repository.care.finding import Affected
 from safepoint.repository.care.node_source import NodeSource
 from safepoint.repository.care.tried_blobs import TriedBlobs
 from safepoint.repository.commit.leases import list_packs
@@ -87,11 +88,10 @@ def test_a_check_finds_a_map_that_lacks_pages() -> None:
     repository, manifest = _mapped(
         lambda put: [(0, 10, put(_bytes(10)), 0), (11, 89, put(_bytes(89)), 0)], 100 * PAGE_BYTES
     )
-    tried = TriedBlobs(repository, list_packs(repository.store), lambda _: True)
 
-    found = Walk(NodeSource(repository).reader(), tried).affected(manifest)
+    found = _harm_to(repository, manifest)
 
-    assert [affected.paths for affected in found.values()] == [("f",)]
+    assert [affected.paths for affected in found] == [("f",)]
     with pytest.raises(errors.Damaged, match="with pages missing, expected all 100 of its chunk"):
         repository.open_file(manifest, "f").read(0, 10)
 
@@ -121,6 +121,7 @@ def test_a_leaf_listed_twice_is_refused() -> None:
 
     with pytest.raises(errors.Damaged, match=r"RP005: .* found b'f' as its first key, expected b'g'"):
         read_files(repository, manifest)
+    assert _harm_to(repository, manifest)
 
 
 def test_a_tower_of_one_node_ends() -> None:
@@ -137,6 +138,7 @@ def test_a_tower_of_one_node_ends() -> None:
 
     with pytest.raises(errors.Damaged, match=r"RP005: .* expected all below b'f001'"):
         read_files(repository, manifest)
+    assert _harm_to(repository, manifest)
 
 
 def test_a_reference_to_more_than_a_blob_may_hold_opens_nothing() -> None:
@@ -146,6 +148,12 @@ def test_a_reference_to_more_than_a_blob_may_hold_opens_nothing() -> None:
 
     with pytest.raises(errors.Damaged, match="RP005"):
         repository.blobs.read_blob(replace(entry.blobs[0], raw_length=LARGEST_BLOB + 1))
+
+
+def _harm_to(repository: Repository, manifest: BackupManifest) -> list[Affected]:
+    """What a check would say that the backup loses."""
+    tried = TriedBlobs(repository, list_packs(repository.store), lambda _: True)
+    return [*Walk(NodeSource(repository).reader(), tried).affected(manifest).values()]
 
 
 def _spoil(store: MemoryStore, ref: BlobRef) -> None:

@@ -70,6 +70,7 @@ class Walk:
         self._nodes = nodes
         self._tried = tried
         self._listings: dict[bytes, _Harms] = {}
+        self._spans: dict[bytes, tuple[bytes, bytes]] = {}  # of a listing's node: its first key, the last below it
         self._unread: set[bytes] = set()
         self._read: set[bytes] = set()
         self._links: dict[bytes, frozenset[bytes]] = {}
@@ -101,21 +102,37 @@ class Walk:
                     f"found a listing that does not descend at {ref.id.hex()[:16]}, expected it to"
                 )
             self._take(chain)
-            return self._children(chain, height) if chain.value.level else self._entries(chain)
+            if chain.value.level:
+                return self._children(ref, chain, height)
+            if keys := [key for key, _ in chain.value.items]:
+                self._spans[ref.id] = keys[0], keys[-1]
+            return self._entries(chain)
         except errors.SafepointError as error:
             self._unread.add(ref.id)
             return dict.fromkeys(self._blame(tree.LISTINGS, ref, error), _UNLISTED)
 
-    def _children(self, chain: NodeChain[ListingNode], height: int) -> _Harms:
+    def _children(self, node: BlobRef, chain: NodeChain[ListingNode], height: int) -> _Harms:
         harms: dict[bytes, _Harm] = {}
         try:
             below = tuple(listing.children(chain.value))
         except ValueError as error:
             raise errors.RP005.error(f"cannot use the listing {chain.head.id.hex()[:16]}: {error}") from error
-        for _, ref in below:
+        for (first, ref), (end, _) in zip(below, (*below[1:], (None, None)), strict=True):
             for pack, harm in self._listing(ref, min(height, chain.value.level)).items():
                 _add(harms, pack, harm)
+            self._require_span(chain, ref, first, end)
+        if below and (span := self._spans.get(below[-1][1].id)) is not None:
+            self._spans[node.id] = below[0][0], span[1]
         return harms
+
+    def _require_span(self, chain: NodeChain[ListingNode], ref: BlobRef, first: bytes, end: bytes | None) -> None:
+        """RP005 for a node with other keys than the one above it announces; whoever reads it all would refuse it."""
+        span = self._spans.get(ref.id)
+        if span is not None and (span[0] != first or (end is not None and span[1] >= end)):
+            raise errors.RP005.error(
+                f"found keys {span[0]!r} to {span[1]!r} below the listing {chain.head.id.hex()[:16]},"
+                f" expected them from {first!r} on, and none of the next node's"
+            )
 
     def _entries(self, chain: NodeChain[ListingNode]) -> _Harms:
         harms: dict[bytes, _Harm] = {}
