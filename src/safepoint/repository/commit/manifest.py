@@ -11,10 +11,20 @@ from datetime import UTC, datetime
 from typing import Any
 
 from safepoint import errors
-from safepoint.model.backup import BackupManifest, BlobRef
+from safepoint.model.backup import BackupManifest, BackupSource, BlobRef, Detection
 from safepoint.model.json_value import Json
 from safepoint.model.lsn import Lsn, TimelineId
 from safepoint.model.version import PgVersion
+from safepoint.repository.commit.manifest_facts import (
+    damage_of,
+    damage_to_json,
+    facts_of,
+    facts_to_json,
+    pairs_of,
+    pairs_to_json,
+    tablespaces_of,
+    tablespaces_to_json,
+)
 from safepoint.repository.names import is_cluster
 from safepoint.repository.sealing.objects import open_object
 from safepoint.repository.sealing.seal import ID_BYTES, Keyring, Kind
@@ -43,6 +53,15 @@ def manifest_to_json(manifest: BackupManifest) -> bytes:
         "file_count": manifest.file_count,
         "raw_bytes": manifest.raw_bytes,
         "added_bytes": manifest.added_bytes,
+        "source": manifest.source.value,
+        "is_from_standby": manifest.is_from_standby,
+        "next_xid": manifest.next_xid,
+        "detection": manifest.detection.value,
+        "detection_reason": manifest.detection_reason,
+        "tablespaces": tablespaces_to_json(manifest.tablespaces),
+        "outside": pairs_to_json(manifest.outside),
+        "damaged_pages": damage_to_json(manifest.damaged_pages),
+        "facts": facts_to_json(manifest.facts),
     }
     return json.dumps(value, separators=(",", ":")).encode()
 
@@ -98,6 +117,15 @@ def _manifest_of(value: dict[str, Any]) -> BackupManifest:
         file_count=_number(value, "file_count"),
         raw_bytes=_number(value, "raw_bytes"),
         added_bytes=_number(value, "added_bytes"),
+        source=BackupSource(_text(value, "source")),
+        is_from_standby=bool(value["is_from_standby"]),
+        next_xid=_number(value, "next_xid"),
+        detection=Detection(_text(value, "detection")),
+        detection_reason=_text(value, "detection_reason"),
+        tablespaces=tablespaces_of(value["tablespaces"]),
+        outside=pairs_of(value["outside"]),
+        damaged_pages=damage_of(value["damaged_pages"]),
+        facts=facts_of(value["facts"]),
     )
 
 
