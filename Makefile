@@ -4,15 +4,15 @@ BIN := .venv/bin
 export PYTHON  # another Python than python3: make PYTHON=/path/to/python3.11 …
 
 .NOTPARALLEL:
-.PHONY: bench campaign-demo campaign-interleavings campaign-kills demo test lint format setup system-packages lock docs clean runtime dev system-packages-once
+.PHONY: bench campaign-demo campaign-interleavings campaign-kills campaign-seconds demo test lint format setup system-packages lock docs clean runtime dev system-packages-once
 
 demo: runtime ## the whole promise once: change, back up, destroy, recover (ARGS="--keep")
 	$(BIN)/python -m vivr_demo $(ARGS)
 
-test: dev system-packages-once ## the default suite (ARGS="-k name")
-	$(BIN)/python -m pytest $(ARGS)
+test: dev system-packages-once ## the default suite, in two processes (ARGS="-k name"; -n 0: in one)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
-bench: runtime system-packages-once ## speed and size, against tar and zstd (ARGS="--scratch DIRECTORY --only ingest restore")
+bench: runtime system-packages-once ## speed and size, against tar, zstd, pg_basebackup and pgBackRest (ARGS="--scratch DIRECTORY --only full wal-push")
 	$(BIN)/python -m bench $(ARGS)
 
 lint: dev ## ruff (check and format), pyright strict, the walls
@@ -31,7 +31,7 @@ setup: dev ## everything a developer needs
 docs: dev ## the generated pages (docs/ERRORS.md, docs/CLI.md)
 	$(BIN)/python -m tools.generate_docs
 
-system-packages: ## PostgreSQL, PgBouncer and strace for the tests that need them, where this user may install
+system-packages: ## PostgreSQL, PgBouncer, strace and pgBackRest for the tests and benchmarks that need them, where this user may install
 	tools/system-packages.sh --now
 
 lock: dev ## new pins for today
@@ -54,3 +54,6 @@ campaign-interleavings: dev ## writers, collectors and expirers in SAFEPOINT_INT
 
 campaign-kills: dev ## every verb of `repository`, killed and cut off the power at every one of its calls to the store
 	SAFEPOINT_KILLS=all $(BIN)/python -m pytest tests/contract/test_care_kill_sweeps.py
+
+campaign-seconds: dev ## SAFEPOINT_SECONDS restores to random seconds under traffic (default 100), each against the order of commits in WAL
+	SAFEPOINT_SECONDS=$${SAFEPOINT_SECONDS:-100} $(BIN)/python -m pytest -s tests/drill/test_random_seconds.py

@@ -9,11 +9,13 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from bench.commands import MissingTool
 from bench.machine import machine_facts
 from bench.page import figure_of, page_of, verdict_of
-from bench.repository import ROWS
+from bench.peers import pgbackrest
 from bench.results import Result, Run, unmeasured
-from bench.workbench import MissingTool, Workbench
+from bench.rows import ROWS
+from bench.workbench import Workbench
 from safepoint.model.measures import format_bytes
 
 _ROUNDS = 5
@@ -69,16 +71,22 @@ def _result(name: str, bench: Workbench) -> Result:
         result = ROWS[name](bench)
     except MissingTool as missing:
         result = unmeasured(name, name, "any", str(missing))
+    except Exception as error:  # noqa: BLE001 - a row that fails is unknown and shown as that; the others are measured
+        _say(str(error))
+        lines = str(error).splitlines() or [type(error).__name__]
+        result = unmeasured(name, name, "any", f"failed: {lines[0]}")
     _say(f"  {_line(result)}")
     return result
 
 
 def _facts(bench: Workbench) -> dict[str, str]:
-    shop = bench.shop.stamp
+    versions = sorted({stamp.version for stamp in bench.used.values()})
+    sizes = {name: f"{format_bytes(stamp.bytes)} in {stamp.files:,} files" for name, stamp in bench.used.items()}
     return {
         **machine_facts(bench.scratch),
-        "PostgreSQL": shop.version,
-        "Shop": f"{format_bytes(shop.bytes)} in {shop.files:,} files, {shop.count:,} orders, data checksums",
+        "pgBackRest": pgbackrest.version() or "not there",
+        "PostgreSQL": ", ".join(versions),
+        **{f"Cluster `{name}`": size for name, size in sizes.items()},
         "Store": "a folder, encrypted",
         "Rounds": str(bench.rounds),
     }

@@ -1,8 +1,9 @@
-"""The data that is measured: two stopped clusters, made once below a scratch directory and kept for later runs.
+"""The data that is measured: stopped clusters, made once below a scratch directory and kept for later runs.
 
 `shop` is the VIVR shop of the examples with data checksums, about 3 GB; `tables` has 10,000 tables of one row and a
-primary key each. Both are stopped cleanly after a checkpoint and synced. A cluster is there when its stamp is: the
-stamp is written last, and what a killed run left without one is made anew.
+primary key each; those that servers run on are in `bench.clusters`. All are stopped cleanly after a checkpoint and
+synced. A cluster is there when its stamp is: the stamp is written last, and what a killed run left without one is made
+anew.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ SMALL_TABLES: Final = 10_000
 LEFT_OUT: Final = ("pg_wal",)
 """Below the data directory, not part of what is measured: WAL has a way of its own into a repository."""
 
-_PREFERRED_MAJOR: Final = 15
+PREFERRED_MAJOR: Final = 15
 _BATCH: Final = 500
 _SETTINGS: Final = {
     "shared_buffers": "1GB",
@@ -72,18 +73,25 @@ def below(data: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 def shop(scratch: Path, *, orders: int = SHOP_ORDERS, say: Callable[[str], None]) -> DataSet:
     """The shop's cluster, made unless it is there."""
-    return _data_set(scratch, "shop", orders, _fill_shop, say)
+    return data_set(scratch, "shop", orders, fill_shop, say)
 
 
 def small_tables(scratch: Path, *, tables: int = SMALL_TABLES, say: Callable[[str], None]) -> DataSet:
     """The cluster of small tables, made unless it is there."""
-    return _data_set(scratch, "tables", tables, _fill_tables, say)
+    return data_set(scratch, "tables", tables, _fill_tables, say)
 
 
-def _data_set(
-    scratch: Path, name: str, count: int, filling: Callable[[DatabaseUrl, int], None], say: Callable[[str], None]
+def data_set(
+    scratch: Path,
+    name: str,
+    count: int,
+    filling: Callable[[DatabaseUrl, int], None],
+    say: Callable[[str], None],
+    *,
+    major: int = PREFERRED_MAJOR,
 ) -> DataSet:
-    binaries = _binaries()
+    """A cluster of that name, made unless it is there, of the wanted major where it is at hand, else of the newest."""
+    binaries = binaries_like(major)
     folder = scratch / "data" / name
     made = _read_stamp(folder)
     if made is not None and (made.name, made.count, made.major) == (name, count, binaries.version.major):
@@ -97,10 +105,10 @@ def _data_set(
     return DataSet(data=folder / "data", stamp=stamp)
 
 
-def _binaries() -> Binaries:
-    """PostgreSQL 15 where it is at hand, so that runs on different machines resemble each other; else the newest."""
+def binaries_like(major: int = PREFERRED_MAJOR) -> Binaries:
+    """That major where it is at hand, so that runs on different machines resemble each other; else the newest."""
     majors = {found.version.major for found in available_binaries()}
-    return find_binaries(_PREFERRED_MAJOR if _PREFERRED_MAJOR in majors else None)
+    return find_binaries(major if major in majors else None)
 
 
 def _make(folder: Path, binaries: Binaries, count: int, filling: Callable[[DatabaseUrl, int], None]) -> None:
@@ -117,8 +125,8 @@ def _make(folder: Path, binaries: Binaries, count: int, filling: Callable[[Datab
         shutil.rmtree(cluster.socket_directory, ignore_errors=True)
 
 
-def _fill_shop(url: DatabaseUrl, orders: int) -> None:
-    """Filled and vacuumed, so that visibility maps and free space maps are there as in a cluster in use."""
+def fill_shop(url: DatabaseUrl, orders: int) -> None:
+    """The shop, filled and vacuumed, so that visibility maps and free space maps are there as in a cluster in use."""
     with connect(url) as connection:
         apply_migrations(connection)
     with psycopg.connect(url.conninfo()) as connection:

@@ -10,8 +10,9 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -68,9 +69,13 @@ class Comparison:
         return self.ours[-1].facts
 
 
-def in_child(task: str, **arguments: object) -> Outcome:
-    """What a task of `bench.child` took, in a fresh process; RuntimeError with its words when it fails."""
+def in_child(task: str, *, is_whole: bool = False, **arguments: object) -> Outcome:
+    """What a task of `bench.child` took, in a fresh process; RuntimeError with its words when it fails.
+
+    `is_whole`: seconds are the process's from its start to its end, as those of a command are.
+    """
     settle()
+    began = time.perf_counter()
     answer = subprocess.run(
         [sys.executable, "-m", "bench.child", task],
         input=json.dumps(arguments, default=str),
@@ -82,7 +87,9 @@ def in_child(task: str, **arguments: object) -> Outcome:
     )
     if answer.returncode != 0:
         raise RuntimeError(f"found exit code {answer.returncode} of task {task}, expected 0:\n{answer.stderr}")
-    return Outcome(**json.loads(answer.stdout))
+    seconds = time.perf_counter() - began
+    outcome = Outcome(**json.loads(answer.stdout))
+    return replace(outcome, seconds=seconds) if is_whole else outcome
 
 
 def compared(rounds: int, *, ours: Callable[[], Outcome], theirs: Callable[[], float]) -> Comparison:

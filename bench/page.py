@@ -10,9 +10,11 @@ _INTRO = """\
 # Performance
 
 Written by `python -m bench --write docs/PERFORMANCE.md`; do not edit. `make bench` measures again and prints the same
-table. Ours and the plain tools' work take turns in one run, on the same files and cores, with the files in the page
-cache and nothing left to write back; figures are medians of the rounds. They are of one machine and one kind of data:
-trust the ratios more than the seconds, and your own run more than this one.
+table. Ours and the other tools' work take turns in one run, on the same files and cores, with the files in the page
+cache and nothing left to write back. Of a repository by itself the work is measured, without the interpreter's start
+and the opening; beside pgBackRest, pg_basebackup and PostgreSQL's archiver whole commands are. Figures are medians of
+the rounds. They are of one machine and one kind of data: trust the ratios more than the seconds, and your own run more
+than this one.
 """
 _NEVER_MEASURED = """\
 ## Not measured here

@@ -284,9 +284,7 @@ def growth_lookups(bench: Workbench) -> Result:
     )
 
 
-Row = Callable[[Workbench], Result]
-
-ROWS: Final[Mapping[str, Row]] = {
+ROWS: Final[Mapping[str, Callable[[Workbench], Result]]] = {
     "ingest": ingest_speed,
     "ingest-memory": ingest_memory,
     "ingest-again": ingest_again,

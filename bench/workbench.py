@@ -10,9 +10,12 @@ from typing import Any
 
 from bench import data, growth
 from bench.baselines import missing_tools, read_archive, write_archive
-from bench.data import DataSet, below
+from bench.commands import MissingTool
+from bench.data import DataSet, Stamp, below
 from bench.map_size import MapDay, simulated_days
 from bench.measure import Comparison, Outcome, compared, in_child, warm
+from bench.physical import Physical
+from bench.wal import WalWork
 
 DAYS = 30
 DAILY_CHANGES = 0.01
@@ -23,17 +26,17 @@ COLD_READS = 6_000
 CACHED_READS = 200_000
 
 
-class MissingTool(Exception):
-    """A program to compare with is not on this machine."""
-
-
 class Workbench:
-    """A scratch directory with data, archives and repositories; `say` is told what is being done."""
+    """A scratch directory with data, archives and repositories; `say` is told what is being done.
+
+    `used` says which of the clusters were measured.
+    """
 
     def __init__(self, scratch: Path, *, rounds: int, say: Callable[[str], None]) -> None:
         self.scratch = scratch
         self.rounds = rounds
         self._say = say
+        self.used: dict[str, Stamp] = {}
         self._work = scratch / "work"
 
     @cached_property
@@ -45,6 +48,16 @@ class Workbench:
     def tables(self) -> DataSet:
         """The small tables, in the page cache."""
         return self._warm(data.small_tables(self.scratch, say=self._say))
+
+    @cached_property
+    def physical(self) -> Physical:
+        """Backups of servers that run."""
+        return Physical(self._warm, self.scratch, self._work, rounds=self.rounds, say=self._say)
+
+    @cached_property
+    def wal(self) -> WalWork:
+        """WAL on its way in and out."""
+        return WalWork(self.scratch, self._work, rounds=self.rounds, say=self._say)
 
     @cached_property
     def first(self) -> Comparison:
@@ -201,6 +214,7 @@ class Workbench:
 
     def _warm(self, dataset: DataSet) -> DataSet:
         self._work.mkdir(parents=True, exist_ok=True)
+        self.used[dataset.stamp.name] = dataset.stamp
         warm(dataset.data / path for path in below(dataset.data)[1])
         return dataset
 

@@ -25,10 +25,12 @@ from safepoint.postgres.binaries import find_binaries
 from safepoint.postgres.cluster import Cluster, adopt_cluster, remove_cluster
 from safepoint.postgres.connect import connect
 from safepoint.postgres.url import DatabaseUrl
-from safepoint.recovery.plan import plan_restore, restore_actions
+from safepoint.recovery.actions import restore_actions
+from safepoint.recovery.choice import choose
+from safepoint.recovery.plan import plan_restore
 from safepoint.recovery.proofs import Question
 from safepoint.recovery.replay import url_of
-from safepoint.recovery.targets import PinnedRecovery, choose, parse_target
+from safepoint.recovery.targets import PinnedRecovery, parse_target
 from safepoint.repository import Repository, create_repository, open_repository
 from safepoint.steps.execute import Run, execute
 from safepoint.steps.journal import Journal, MemoryJournal

@@ -15,7 +15,7 @@ unset PYTHONHOME PYTHONPATH PIP_TARGET PIP_PREFIX PIP_ROOT
 
 # What a part of .venv was made from; a C compiler that arrived later makes the kernel, too.
 digest_of() {
-  { cat "$1" pyproject.toml tools/setup.sh hatch_build.py src/safepoint/kernel/kernel.c
+  { cat "$1" pyproject.toml tools/setup.sh hatch_build.py src/safepoint/kernel/kernel.c src/safepoint/backup/archive/safepoint_wal.c
     command -v "${CC:-cc}" || true; } | sha256sum
 }
 is_current() { [ "$(cat ".venv/.$kind" 2>/dev/null)" = "$(digest_of $lock)" ]; }

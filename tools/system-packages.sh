@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what some tests need beside Python packages, where this user may, and says how where not. It never fails,
+# Installs what some tests and benchmarks need beside Python packages, where this user may, and says how where not. It never fails,
 # asks nothing, and leaves no service and no cluster behind. Tests whose program is absent are skipped with the reason.
 # What could not be installed is tried again after a day, or at once by `make system-packages` (--now).
 set -euo pipefail
@@ -16,11 +16,12 @@ missing() {
   compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || echo postgresql
   has pgbouncer || echo pgbouncer
   has strace || echo strace
+  has pgbackrest || echo pgbackrest
   has zstd || echo zstd
   [ -e /usr/share/zoneinfo/UTC ] || echo tzdata
 }
 
-note() { echo "note: $1: tests that need ${packages[*]} will be skipped. To enable them: $2" >&2; }
+note() { echo "note: $1: tests and benchmarks that need ${packages[*]} will be skipped. To enable them: $2" >&2; }
 
 as_root() {
   if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi
@@ -82,7 +83,7 @@ if [ "$(id -u)" != 0 ] && ! { has sudo && sudo -n true 2>/dev/null; }; then
   note "not root" "sudo apt-get install ${packages[*]}"
   exit 0
 fi
-echo "installing ${packages[*]}, which some tests need" >&2
+echo "installing ${packages[*]}, which some tests and benchmarks need" >&2
 install_missing
 mapfile -t packages < <(missing)
 rm -f $tried

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from bench.stopwatch import Stopwatch
-from bench.tasks import reading, storing
+from bench.tasks import reading, storing, wal
 
 Task = Callable[[Mapping[str, Any], Stopwatch], Mapping[str, Any]]
 
@@ -17,5 +17,7 @@ TASKS: Final[Mapping[str, Task]] = {
     "ingest-changed": storing.ingest_changed,
     "random-reads": reading.random_reads,
     "restore": reading.restore,
+    "restore-files": reading.restore_files,
     "restore-requests": reading.restore_requests,
+    "wal-repository": wal.wal_repository,
 }

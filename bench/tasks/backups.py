@@ -1,4 +1,4 @@
-"""Manifests for the backups of the benchmark: of a cluster at rest, so WAL positions mean nothing in them."""
+"""Manifests for the backups of the benchmark: most are of a cluster at rest, so that WAL positions mean nothing."""
 
 from __future__ import annotations
 
@@ -17,18 +17,29 @@ _VERSION = PgVersion(150000)
 _SEGMENT_BYTES = 16 * 1024 * 1024
 
 
-def commit(writer: BackupWriter, taken: Taken, cluster: str, *, began: datetime) -> BackupManifest:
-    """What was taken in is a backup, durably."""
+_AT_REST = (Lsn(_SEGMENT_BYTES), Lsn(_SEGMENT_BYTES))
+
+
+def commit(
+    writer: BackupWriter,
+    taken: Taken,
+    cluster: str,
+    *,
+    began: datetime,
+    database: str = DATABASE,
+    wal: tuple[Lsn, Lsn] = _AT_REST,
+) -> BackupManifest:
+    """What was taken in is a backup, durably; it needs WAL from the first of `wal` to the second."""
     manifest = BackupManifest(
         id=f"{began:%Y%m%dT%H%M%S.%f}-{secrets.token_hex(4)}",
-        database=DATABASE,
+        database=database,
         tier="bench",
         system_identifier=cluster,
         version=_VERSION,
         segment_size=_SEGMENT_BYTES,
         timeline=TimelineId(1),
-        start_lsn=Lsn(_SEGMENT_BYTES),
-        stop_lsn=Lsn(_SEGMENT_BYTES),
+        start_lsn=wal[0],
+        stop_lsn=wal[1],
         started_at=began,
         stopped_at=datetime.now(UTC),
         has_checksums=True,

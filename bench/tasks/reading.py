@@ -18,6 +18,7 @@ from bench.tasks.backups import newest, oldest
 from bench.tasks.repositories import opened
 from safepoint.model.backup import BackupManifest
 from safepoint.recovery.files import write_files
+from safepoint.recovery.marker import MARKER
 from safepoint.repository import Repository
 from safepoint.repository.maps.listing import EntryKind
 from safepoint.stores.metering import Call, Meter, MeteredStore
@@ -41,7 +42,17 @@ def restore(arguments: Mapping[str, Any], watch: Stopwatch) -> Mapping[str, Any]
     shutil.rmtree(directory)
     if wrong or missing:
         raise ValueError(f"found {len(wrong)} files that differ and {len(missing)} missing, expected none")
-    return {"raw_bytes": written, "files": len(files)}
+    return {"raw_bytes": written.bytes, "files": len(files)}
+
+
+def restore_files(arguments: Mapping[str, Any], watch: Stopwatch) -> Mapping[str, Any]:
+    """The newest backup stands in a directory, which is empty or, for a delta, holds what it held before; it stays."""
+    directory = Path(arguments["directory"])
+    (directory / MARKER).touch()
+    with watch:
+        repository = opened(Path(arguments["repository"]))
+        written = write_files(repository, newest(repository), directory, lambda _: None, is_delta=arguments["is_delta"])
+    return {"raw_bytes": written.bytes, "fetched_bytes": written.fetched_bytes, "files": written.files}
 
 
 def random_reads(arguments: Mapping[str, Any], watch: Stopwatch) -> Mapping[str, Any]:

@@ -223,6 +223,7 @@ BK004 = _damaged("BK004", "the backup does not hold")
 BK005 = _refused("BK005", "the server reported damaged pages")
 BK006 = _refused("BK006", "the cluster has something that this version cannot back up")
 BK007 = _refused("BK007", "a database's best backup is not expired unasked")
+BK008 = _misconfigured("BK008", "the data directory cannot be backed up as files")
 
 # WAL.
 WL001 = _refused("WL001", "WAL comes from another cluster")
@@ -230,6 +231,12 @@ WL002 = _damaged("WL002", "WAL gap")
 WL003 = _refused("WL003", "another receiver uses the slot")
 WL004 = _damaged("WL004", "the server no longer has the WAL that is needed")
 WL005 = _unreachable("WL005", "the WAL stream broke")
+WL006 = _refused("WL006", "a restored copy archives only when it was adopted")
+WL007 = _damaged("WL007", "a WAL file is not what its name says")
+WL008 = _refused("WL008", "WAL lies beyond the end of its timeline")
+WL009 = _unreachable("WL009", "a timeline's history is not at hand")
+WL010 = _refused("WL010", "another pusher serves this data directory")
+WL011 = _refused("WL011", "the server cannot be adopted")
 
 # Recovery.
 RC001 = _refused("RC001", "the recovery target cannot be reached")
@@ -238,6 +245,9 @@ RC003 = _damaged("RC003", "recovery ended before its pinned end")
 RC004 = _damaged("RC004", "the restored cluster fails its proofs")
 RC005 = _misconfigured("RC005", "the recovery target cannot be understood")
 RC006 = _misconfigured("RC006", "a question cannot be asked")
+RC007 = _refused("RC007", "the recovery target was not met")
+RC008 = _refused("RC008", "the restore point is not in the WAL held")
+RC009 = _unreachable("RC009", "the new standby does not stream")
 
 # Migration.
 MG001 = _refused("MG001", "a failed migration blocks the ledger")

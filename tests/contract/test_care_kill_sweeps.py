@@ -15,6 +15,7 @@ from caring import (
     KINDS,
     OTHER,
     PASSPHRASE,
+    TIMELINE_HISTORY,
     Life,
     collected,
     died_everywhere,
@@ -228,7 +229,7 @@ def test_wal_histories_and_records() -> None:
     """Each put again is success, each object is there once, and nothing half."""
     life = furnished(MemoryStore(), backups=1, pages=10)
     start = TIMELINE, life.repository.wal_pieces(CLUSTER)[-1].end
-    more, wal = b"1\t0/3000000\tone\n2\t0/5000000\ttwo\n", wal_bytes(3, MEBIBYTE // 8)
+    more, wal = TIMELINE_HISTORY + b"\n2\t0/5000000\ttwo\n", wal_bytes(3, MEBIBYTE // 8)
 
     def verb(at: Repository) -> None:
         at.put_wal_range(CLUSTER, *start, wal, history=b"", mark=None)

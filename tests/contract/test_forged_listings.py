@@ -101,7 +101,7 @@ def test_a_last_page_ends_where_the_file_ends(tmp_path: Path) -> None:
     size = 20 * PAGE_BYTES + 100
     repository, manifest = _mapped(lambda put: [(0, 21, put(_bytes(21)), 0)], size)
 
-    assert write_files(repository, manifest, tmp_path, lambda _: None) == size
+    assert write_files(repository, manifest, tmp_path, lambda _: None).bytes == size
     assert (tmp_path / "f").read_bytes() == _bytes(21)[:size] == repository.open_file(manifest, "f").read(0, size + 9)
 
 

@@ -34,6 +34,8 @@ def scene(major: int) -> Generator[Scene]:
                 backup = take_backup(primary.url(), repository, database=DATABASE, tier="daily")
                 time.sleep(2)
             with receiving(primary.url(), repository), connect(primary.url()) as connection:
+                connection.execute("SELECT pg_switch_wal()")
+                connection.execute("CREATE TABLE in_another_segment ()")
                 commits = recorded_commits(connection, primary)
                 end = flushed(connection)
                 shown_at = server_clock(connection)

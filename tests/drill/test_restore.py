@@ -11,6 +11,7 @@ import servers
 from backups import (
     DATABASE,
     carry_out,
+    connected,
     flushed,
     new_repository,
     newest_mark,
@@ -22,13 +23,15 @@ from backups import (
 )
 from restoring import EIGHTEEN, SETTINGS, Commit, Scene, durable, ids
 from safepoint import errors
+from safepoint.backup.adopt import candidate_at, record_adoption, unmark_server
 from safepoint.backup.plan import take_backup
 from safepoint.postgres.binaries import find_binaries
 from safepoint.postgres.cluster import adopt_cluster, is_running, remove_cluster, start, stop
 from safepoint.postgres.connect import connect
 from safepoint.recovery.directory import MARKER
-from safepoint.recovery.plan import proofs_of
-from safepoint.recovery.proofs import Outcome, Question, prove_server
+from safepoint.recovery.online_proofs import NO_VISIBILITY, prove_server
+from safepoint.recovery.plan import plan_restore, proofs_of
+from safepoint.recovery.proofs import NO_AMCHECK, Outcome, Question
 
 
 def after_backup(scene: Scene) -> list[Commit]:
@@ -107,7 +110,8 @@ def test_a_restore_reports_what_it_proved_and_what_it_could_not(scene: Scene) ->
     outcomes = {proof.name: proof for proof in proofs_of(run.outcomes)}
     assert outcomes["pg_verifybackup"].outcome is Outcome.PASS
     assert outcomes["query: SELECT count(*) FROM rows"].detail == str(len(scene.commits))
-    assert outcomes["pg_amcheck of postgres"].outcome is Outcome.UNKNOWN
+    for name in ("pg_amcheck of postgres", "visibility maps of postgres"):
+        assert outcomes[name].outcome is Outcome.PASS
     bad = [Question(database="postgres", query="SELECT 1 / (count(*) - count(*)) FROM rows")]
     with pytest.raises(errors.Damaged) as caught:
         carry_out(restore_plan(scene.repository, scene.backup, into, "latest", bad), scene.repository)
@@ -116,6 +120,22 @@ def test_a_restore_reports_what_it_proved_and_what_it_could_not(scene: Scene) ->
     assert not is_running(cluster)
     assert (into / MARKER).exists()
     remove_cluster(cluster)
+
+
+@EIGHTEEN
+def test_a_copy_in_recovery_takes_no_extension_and_what_it_lacks_stays_unknown(scene: Scene) -> None:
+    """A promoted one is lent it, and has it no more when it is handed over."""
+    into = scene.root / "unpromoted"
+    pinned = pin(scene.repository, scene.backup, "latest")
+    run = carry_out(plan_restore(pinned, scene.backup, into=into, promotes=False), scene.repository)
+
+    with connected(into, 18) as connection:
+        assert connection.execute("SELECT pg_is_in_recovery()").fetchone() == (True,)
+    unknown = {proof.detail for proof in proofs_of(run.outcomes) if proof.outcome is Outcome.UNKNOWN}
+    assert unknown == {NO_AMCHECK, NO_VISIBILITY}
+    with restored(scene.repository, scene.backup, scene.root / "lent", "latest") as connection:
+        rows = connection.execute("SELECT count(*) FROM pg_extension WHERE extname = 'amcheck'").fetchone()
+        assert rows == (0,)
 
 
 @EIGHTEEN
@@ -146,7 +166,7 @@ def test_production_configuration_stands_aside(scene: Scene) -> None:
     into = scene.root / "config"
     with restored(scene.repository, scene.backup, into, "latest") as connection:
         row = connection.execute("SELECT current_setting('listen_addresses'), current_setting('restore_command')")
-        assert row.fetchone() == ("", "sh safepoint.recovery/guard %f")
+        assert row.fetchone() == ("", "")
         assert connection.execute("SHOW archive_mode").fetchone() == ("off",)
         connection.execute("SELECT pg_reload_conf()")
         assert (into / "production-config" / "postgresql.conf").exists()
@@ -241,7 +261,7 @@ def test_limits_that_wal_raises_midway_do_not_stop_recovery(server_root: Path) -
 
 @EIGHTEEN
 def test_a_restored_copy_that_becomes_production_can_be_backed_up_and_restored(server_root: Path) -> None:
-    """On its new timeline, its WAL in the same repository; a third generation holds the rows of all."""
+    """Adopted, on its new timeline, its WAL in the same repository; a third generation holds the rows of all."""
     repository = new_repository(server_root)
     with (
         servers.serving(server_root, 18, SETTINGS) as primary,
@@ -256,6 +276,8 @@ def test_a_restored_copy_that_becomes_production_can_be_backed_up_and_restored(s
     carry_out(restore_plan(repository, backup, second, "latest"), repository)
     cluster = adopt_cluster(second, find_binaries(18))
     try:
+        record_adoption(candidate_at(cluster.url()), repository, by="a test")
+        unmark_server(cluster.url())
         with receiving(cluster.url(), repository), connect(cluster.url()) as connection:
             connection.execute("INSERT INTO rows VALUES (2)")
             end = flushed(connection)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -26,14 +25,16 @@ from backups import (
 from restoring import EIGHTEEN, SETTINGS, Scene, durable, ids
 from safepoint import errors
 from safepoint.backup.plan import take_backup
+from safepoint.model.coverage import WalPiece
 from safepoint.model.json_value import JsonObject
+from safepoint.model.lsn import WalSegment
 from safepoint.postgres.binaries import find_binaries
 from safepoint.postgres.cluster import adopt_cluster, is_running, remove_cluster
 from safepoint.postgres.connect import connect
 from safepoint.postgres.control import read_control
 from safepoint.recovery import replay
+from safepoint.recovery.actions import restore_actions
 from safepoint.recovery.directory import MARKER
-from safepoint.recovery.plan import restore_actions
 from safepoint.repository import Repository
 from safepoint.steps.execute import Context, execute
 from safepoint.steps.journal import MemoryJournal
@@ -128,20 +129,23 @@ def test_wal_that_does_not_replay_to_the_pinned_end_is_never_handed_over(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A record that is damaged looks like the end of WAL to PostgreSQL, and to nobody else."""
-    into = scene.root / "cut-short"
-    plan = restore_plan(scene.repository, scene.backup, into, "latest")
+    root, into = scene.root / "wrong-record", scene.root / "cut-short"
+    shutil.copytree(scene.root / "repository", root / "repository")
+    piece = segments_after(scene)[0]
+    content = bytearray(scene.repository.read_wal(piece))
+    # Amid the records: behind a switch to the next segment a segment holds nothing that anybody replays.
+    content[len(content.rstrip(b"\0")) // 2] ^= 1
+    (root / "repository" / piece.name).unlink()
+    segment = WalSegment.holding(piece.timeline, piece.start, len(content))
+    cluster = scene.backup.system_identifier
+    reopened(root).put_wal_segment(cluster, segment, bytes(content), history=b"", mark=None)
     monkeypatch.setattr(replay, "SILENCE_SECONDS", 3.0)
 
-    def damage() -> None:
-        last = max(path for path in (into / "pg_wal").iterdir() if len(path.name) == 24)
-        flip(last, (scene.end - scene.end.segment_start(1 << 24)) // 2)
-
     with pytest.raises(errors.Damaged) as caught:
-        carry_out_with(plan, scene.repository, "restore.stage-wal", damage)
+        carry_out(restore_plan(reopened(root), scene.backup, into, "latest"), reopened(root))
 
     assert caught.value.spec is errors.RC003
-    assert (into / MARKER).exists()
-    assert not is_running(adopt_cluster(into, find_binaries(18)))
+    must_not_be_handed_over(into)
 
 
 @EIGHTEEN
@@ -165,32 +169,54 @@ def test_an_index_that_amcheck_finds_damaged_is_never_handed_over(server_root: P
 
 
 @EIGHTEEN
-def test_wal_that_vanishes_during_recovery_stops_it(scene: Scene) -> None:
-    """A staged file that is gone is never read as the end of the archive: RC003, and no promotion."""
-    into = scene.root / "vanished"
-    plan = restore_plan(scene.repository, scene.backup, into, "latest")
+@pytest.mark.parametrize("harm", ["removed", "damaged"])
+def test_wal_that_is_gone_when_replay_comes_to_it_stops_recovery(scene: Scene, harm: str) -> None:
+    """It is never read as the end of WAL: the object is named, no server is left, and none was promoted."""
+    root, into = scene.root / f"wal-{harm}-store", scene.root / f"wal-{harm}"
+    shutil.copytree(scene.root / "repository", root / "repository")
+    repository = reopened(root)
+    piece = segments_after(scene)[0]
+    path = root / "repository" / piece.name
 
+    def do_harm() -> None:
+        if harm == "removed":
+            path.unlink()
+        else:
+            flip(path, path.stat().st_size // 2)
+
+    plan = restore_plan(repository, scene.backup, into, "latest")
     with pytest.raises(errors.Damaged) as caught:
-        carry_out_with_lost_wal(plan, scene, into)
+        carry_out_with(plan, repository, "restore.find-wal", do_harm)
 
-    assert caught.value.spec is errors.RC003
+    assert caught.value.spec is (errors.RP004 if harm == "removed" else errors.RP005)
+    assert piece.name in caught.value.message
+    must_not_be_handed_over(into)
+
+
+@EIGHTEEN
+def test_wal_that_is_gone_before_the_server_starts_is_missed_by_the_listing(scene: Scene) -> None:
+    """WL002 names the first byte."""
+    root, into = scene.root / "unlisted-store", scene.root / "unlisted"
+    shutil.copytree(scene.root / "repository", root / "repository")
+    repository, piece = reopened(root), segments_after(scene)[0]
+    plan = restore_plan(repository, scene.backup, into, "latest")
+
+    with pytest.raises(errors.Damaged, match=f"up to {piece.start}, expected") as caught:
+        carry_out_with(plan, repository, "restore.write", (root / "repository" / piece.name).unlink)
+
+    assert caught.value.spec is errors.WL002
+
+
+def segments_after(scene: Scene) -> list[WalPiece]:
+    """The whole segments behind that in which the backup ended."""
+    pieces = scene.repository.wal_pieces(scene.backup.system_identifier)
+    return [piece for piece in pieces if not piece.is_partial and piece.start > scene.backup.stop_lsn]
+
+
+def must_not_be_handed_over(into: Path) -> None:
+    """It is marked, nothing runs there, and it never left its timeline."""
+    assert (into / MARKER).exists()
     cluster = adopt_cluster(into, find_binaries(18))
     assert not is_running(cluster)
     assert read_control(cluster.binaries, into).timeline.value == 1
     remove_cluster(cluster)
-
-
-def carry_out_with_lost_wal(plan: Any, scene: Scene, into: Path) -> None:
-    from safepoint.recovery.plan import restore_actions  # noqa: PLC0415 - beside its one use
-    from safepoint.steps.execute import execute  # noqa: PLC0415
-    from safepoint.steps.journal import MemoryJournal  # noqa: PLC0415
-
-    with restore_actions(scene.repository) as actions:
-
-        def configure(step: Any, context: Any) -> Any:
-            outcome = actions["restore.configure"](step, context)
-            staged = sorted(path for path in (into / "pg_wal").iterdir() if len(path.name) == 24)
-            staged[0].unlink()
-            return outcome
-
-        execute(plan, actions={**actions, "restore.configure": configure}, journal=MemoryJournal())

@@ -22,8 +22,9 @@ from safepoint import errors
 from safepoint.model.json_value import JsonObject
 from safepoint.postgres.binaries import find_binaries
 from safepoint.postgres.cluster import adopt_cluster, remove_cluster, stop
+from safepoint.recovery.actions import restore_actions
 from safepoint.recovery.directory import MARKER
-from safepoint.recovery.plan import proofs_of, restore_actions
+from safepoint.recovery.plan import proofs_of
 from safepoint.recovery.proofs import ProofKind, Question
 from safepoint.steps.execute import Context, execute
 from safepoint.steps.journal import MemoryJournal, open_file_journal

@@ -343,7 +343,10 @@ def processes_of(cluster: Cluster) -> list[int]:
 def test_a_promotion_is_followed_onto_the_new_timeline(server: Cluster, server_root: Path) -> None:
     """The history is stored, the new timeline's WAL begins with the segment of the switch, and coverage crosses it."""
     repository = new_repository(server_root)
-    backup = take_backup(server.url(), repository, database=DATABASE, tier="daily")
+    with receiving(server.url(), repository), connected_to(server) as connection:
+        end = write(connection)
+        wait_until(lambda: held_end(repository, server) >= end)
+        backup = take_backup(server.url(), repository, database=DATABASE, tier="daily")
     standby = standby_of(server, server_root)
     try:
         with receiving(server.url(), repository), connected_to(server) as connection:

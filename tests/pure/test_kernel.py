@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from safepoint import kernel
 from safepoint.kernel import FINGERPRINT_KEY_BYTES, PAGE_BYTES, compiled, plain
-from safepoint.kernel.shapes import PageFunctions
+from safepoint.kernel.shapes import Functions
 
 _KEYS = random.Random(7).randbytes(FINGERPRINT_KEY_BYTES)
 _KNOWN_CHECKSUMS = [59144, 59145]
@@ -55,7 +55,7 @@ def _compile(source: str, directory: Path) -> Path:
     return path
 
 
-def _load(path: Path) -> PageFunctions:
+def _load(path: Path) -> Functions:
     functions = compiled.load(path)
     assert functions is not None
     return functions
@@ -68,19 +68,19 @@ def _load(path: Path) -> PageFunctions:
         pytest.param("generic_library", id="C-without-AVX2", marks=needs_compiler),
     ]
 )
-def functions(request: pytest.FixtureRequest) -> PageFunctions:
+def functions(request: pytest.FixtureRequest) -> Functions:
     """Each implementation in turn."""
     return _load(request.getfixturevalue(request.param)) if request.param else plain.FUNCTIONS
 
 
 @pytest.fixture
-def checksums(functions: PageFunctions) -> Callable[[bytes, int], list[int]]:
+def checksums(functions: Functions) -> Callable[[bytes, int], list[int]]:
     """`page_checksums` of one implementation, as numbers."""
     return lambda pages, first: functions.checksums(np.frombuffer(pages, np.uint8), first).tolist()
 
 
 @pytest.fixture
-def fingerprints(functions: PageFunctions) -> Callable[..., list[int]]:
+def fingerprints(functions: Functions) -> Callable[..., list[int]]:
     """`page_fingerprints` of one implementation, as numbers."""
 
     def fingerprints_of(pages: bytes, keys: bytes = _KEYS) -> list[int]:
@@ -256,8 +256,8 @@ def test_what_is_no_library_is_not_loaded(tmp_path: Path) -> None:
 def test_a_library_of_another_layout_is_not_loaded(tmp_path: Path) -> None:
     """A library left over from another release is passed over, not trusted."""
     source = _SOURCE.read_text()
-    assert "#define LAYOUT 1\n" in source
-    path = _compile(source.replace("#define LAYOUT 1\n", "#define LAYOUT 999\n"), tmp_path)
+    assert "#define LAYOUT 2\n" in source
+    path = _compile(source.replace("#define LAYOUT 2\n", "#define LAYOUT 999\n"), tmp_path)
     assert compiled.load(path) is None
 
 

@@ -12,7 +12,7 @@ import servers
 from safepoint import errors
 from safepoint.model.json_value import Json
 from safepoint.postgres.binaries import Binaries, available_binaries
-from safepoint.recovery import directory
+from safepoint.recovery import admission
 from safepoint.recovery.directory import MARKER, RestoreDirectory
 
 NOTE: dict[str, Json] = {"plan": "0", "system_identifier": "7"}
@@ -91,7 +91,7 @@ def test_a_takeover_may_use_the_room_of_what_it_clears(
         del path
         return usage
 
-    monkeypatch.setattr(directory.shutil, "disk_usage", nearly_full)
+    monkeypatch.setattr(admission.shutil, "disk_usage", nearly_full)
     second = RestoreDirectory(into)
 
     with pytest.raises(errors.Refused, match="free at"):

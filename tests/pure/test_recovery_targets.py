@@ -14,7 +14,8 @@ from test_coverage import NOON, ONE, SEGMENT, backup
 from safepoint import errors
 from safepoint.model.coverage import Coverage, Gap, Interval, Mark, WalPath
 from safepoint.model.lsn import Lsn, TimelineId
-from safepoint.recovery.targets import TargetKind, choose, parse_target, passed_over, pinned_from_json, pinned_to_json
+from safepoint.recovery.choice import TimelineRule, choose, passed_over, with_epoch
+from safepoint.recovery.targets import TargetKind, parse_target, pinned_from_json, pinned_to_json
 
 END = 5 * SEGMENT + 700
 
@@ -233,3 +234,94 @@ def test_a_time_with_an_offset_is_the_same_instant() -> None:
     """Plans of the same instant are the same plan."""
     assert parse_target("2026-03-01T13:00:00+01:00") == parse_target("2026-03-01T12:00:00Z")
     assert parse_target("2026-03-01T12:00:00Z").time == datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("immediate", "immediate"), ("xid:74863", "transaction 74863"), ("name:before it", "restore point 'before it'")],
+)
+def test_targets_of_postgresql_are_understood(text: str, shown: str) -> None:
+    """And survive a plan."""
+    assert str(parse_target(text)) == shown
+    pinned = replace(choose(parse_target("latest"), COVERAGE, BACKUPS), target=parse_target(text))
+    assert pinned_from_json(json.loads(json.dumps(pinned_to_json(pinned)))) == pinned
+
+
+@pytest.mark.parametrize(
+    "text", ["xid:", "xid:2", "xid:-7", "xid:1e3", "xid:²", "name:", f"name:{'ä' * 32}", "name:a\0b"]
+)
+def test_transactions_and_names_that_cannot_be_are_refused(text: str) -> None:
+    """RC005: ids below 3 are no transactions, names are 1 to 63 bytes."""
+    with pytest.raises(errors.Misconfigured) as caught:
+        parse_target(text)
+
+    assert caught.value.spec is errors.RC005
+
+
+def test_exclusive_means_something_for_a_time_and_a_transaction_only() -> None:
+    """Every other target is a position between two records."""
+    assert str(parse_target("xid:9", is_exclusive=True)) == "just before transaction 9"
+    assert choose(parse_target("2026-03-01T12:15Z", is_exclusive=True), COVERAGE, BACKUPS).ending.startswith(
+        "the first commit at or after the target"
+    )
+    for text in ("latest", "immediate", "0/3000028", "name:x"):
+        with pytest.raises(errors.Misconfigured, match="exclusive"):
+            parse_target(text, is_exclusive=True)
+
+
+def test_immediate_is_the_end_of_the_newest_backup() -> None:
+    """Its WAL ends with the segment in which it ended."""
+    pinned = choose(parse_target("immediate"), COVERAGE, BACKUPS)
+
+    assert (pinned.backup_id, pinned.end, pinned.position) == ("new", Lsn(2 * SEGMENT + 340), pinned.end)
+    assert pinned.path[-1].end == Lsn(3 * SEGMENT)
+    assert choose(parse_target("immediate"), COVERAGE, BACKUPS, damaged={"new"}).backup_id == "old"
+
+
+@pytest.mark.parametrize(
+    ("next_xids", "chosen"), [((100, 200), "new"), ((100, 301), "old"), ((0, 0), "old"), ((0, 200), "new")]
+)
+def test_a_transaction_is_sought_from_the_newest_backup_that_ended_before_it_began(
+    next_xids: tuple[int, int], chosen: str
+) -> None:
+    """Where no backup says what was next, from the oldest: it most likely precedes it."""
+    backups = [replace(backup, next_xid=next_xid) for backup, next_xid in zip(BACKUPS, next_xids, strict=True)]
+
+    pinned = choose(parse_target("xid:300"), COVERAGE, backups)
+
+    assert (pinned.backup_id, pinned.must_stop) == (chosen, True)
+
+
+def test_a_transaction_that_every_backup_may_hold_is_refused() -> None:
+    """RC001: whether it is in the backup already, nobody knows."""
+    backups = [replace(backup, next_xid=500) for backup in BACKUPS]
+
+    with pytest.raises(errors.Refused, match="transaction 300, expected one that had not begun") as caught:
+        choose(parse_target("xid:300"), COVERAGE, backups)
+
+    assert caught.value.spec is errors.RC001
+
+
+@pytest.mark.parametrize(
+    ("newest", "given", "understood"),
+    [(900, 300, 300), ((1 << 32) + 50, 60, (1 << 32) + 60), ((1 << 32) + 50, (1 << 32) - 9, (1 << 32) - 9)],
+)
+def test_a_transaction_id_without_its_epoch_is_the_newest_that_looks_alike(
+    newest: int, given: int, understood: int
+) -> None:
+    """`xmin` has 32 bits only."""
+    assert with_epoch(parse_target(f"xid:{given}"), [replace(BACKUPS[0], next_xid=newest)]).xid == understood
+
+
+@pytest.mark.parametrize(
+    ("timeline", "expected"),
+    [(None, 2), (TimelineRule.LATEST, 2), (TimelineRule.CURRENT, 1), (TimelineId(1), 1), (TimelineId(2), 2)],
+)
+def test_the_timeline_is_the_newest_unless_told_otherwise(
+    timeline: TimelineId | TimelineRule | None, expected: int
+) -> None:
+    """`current` is the backup's own."""
+    old, new = COVERAGE.intervals
+    coverage = Coverage(intervals=(old, new, replace(new, timeline=TimelineId(2))), gaps=())
+
+    assert choose(parse_target("latest"), coverage, BACKUPS, timeline=timeline).timeline == TimelineId(expected)

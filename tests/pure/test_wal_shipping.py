@@ -11,7 +11,7 @@ from safepoint import errors
 from safepoint.backup.durable import durable_up_to
 from safepoint.backup.shipping import WalShipper, WalStreamId
 from safepoint.model.coverage import Mark
-from safepoint.model.lsn import Lsn, TimelineId
+from safepoint.model.lsn import Lsn, TimelineId, WalSegment
 from safepoint.repository import Repository, create_repository
 from safepoint.stores import open_store
 
@@ -118,6 +118,21 @@ def test_ranges_stay_while_their_mark_is_nowhere_else(repository: Repository) ->
 
     marks = [repository.read_mark(piece) for piece in repository.wal_pieces(CLUSTER)]
     assert mark in marks
+
+
+def test_a_mark_is_not_lost_to_a_segment_that_an_archive_command_stored_first(repository: Repository) -> None:
+    """The segment keeps the facts it was put with; the mark goes with what comes next."""
+    mark = Mark(lsn=Lsn(SIZE + 400), clock=NOON)
+    repository.put_wal_segment(
+        CLUSTER, WalSegment.holding(TimelineId(1), Lsn(SIZE), SIZE), segment(1), history=b"", mark=None
+    )
+    receiver = shipper_at(repository, 1)
+    receiver.take(Lsn(SIZE), segment(1) + segment(2)[:500])
+    receiver.mark = mark
+
+    receiver.ship_open()
+
+    assert mark in [repository.read_mark(piece) for piece in repository.wal_pieces(CLUSTER)]
 
 
 def test_a_mark_beyond_what_is_shipped_is_kept_back(repository: Repository) -> None:

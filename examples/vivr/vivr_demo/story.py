@@ -86,6 +86,10 @@ class Story:
         arguments = [PROGRAM, "wal", "stream", "vivr", "--ship-every", "1"]
         self._receiver = self.terminal.start(arguments, is_shown=True)
 
+    def adopt_copy(self) -> None:
+        """The copy that the shop serves from is production now: its WAL may be taken."""
+        self.terminal.safepoint("wal", "adopt", "vivr", "--data", str(self.data))
+
     def stop_receiver(self) -> None:
         """The receiver has shipped what it had and ended."""
         self._end_receiver(signal.SIGTERM)

@@ -2,18 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
 
 from safepoint import errors
+from safepoint.backup.clock_steps import read_clock_steps
 from safepoint.backup.coverage import coverage_of
+from safepoint.backup.mark_reading import Boundary, read_marks
 from safepoint.model.backup import BackupManifest
 from safepoint.model.coverage import Coverage, Mark, WalPiece
+from safepoint.model.history import parse_history
 from safepoint.model.lsn import TimelineId
 from safepoint.repository import Repository
+from safepoint.repository.care.verification_memory import read_memory
 
-_READERS = 4
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WalHeld:
+    """A cluster's WAL as a repository holds it: `lost` are the pieces that are listed and do not open."""
+
+    pieces: tuple[WalPiece, ...]
+    lost: frozenset[WalPiece]
+    marks: Mapping[str, Mark]
+    histories: Mapping[TimelineId, bytes]
+    steps: Mapping[TimelineId, Sequence[Mark]]
+
+    def coverage(self, backups: Sequence[BackupManifest]) -> Coverage:
+        """What can be restored with it from these backups."""
+        return coverage_of(
+            backups,
+            [piece for piece in self.pieces if piece not in self.lost],
+            self.marks,
+            self.histories,
+            lost=self.lost,
+            steps=self.steps,
+        )
 
 
 def fetch_coverage(
@@ -22,46 +47,91 @@ def fetch_coverage(
     backups: Sequence[BackupManifest] | None = None,
     *,
     with_marks: bool = True,
+    around: Collection[datetime] = (),
+    lineages: Collection[str] = (),
 ) -> Coverage:
-    """Everything that can be restored of the cluster: one listing, and one short read per piece of WAL for its mark.
+    """Everything that can be restored of the cluster: one listing, and short reads of some pieces for their marks.
 
     From `backups` alone where some are given, which must be the cluster's; without marks in LSNs only, no piece read.
-    A piece whose facts do not open counts as missing: one damaged object must not hide what others can restore.
+    The marks next to the instants `around` are among those read. A piece of which it is seen that its facts do not
+    open counts as missing: one damaged object must not hide what others can restore.
     """
     if backups is None:
         backups = [backup for backup in repository.backups() if backup.system_identifier == system_identifier]
-    pieces = repository.wal_pieces(system_identifier)
-    marks, lost = _read_marks(repository, pieces) if with_marks else ({}, ())
-    return coverage_of(
-        backups,
-        [piece for piece in pieces if piece not in lost],
-        marks,
-        _read_histories(repository, system_identifier, pieces),
-        lost=lost,
+    held = fetch_wal_held(repository, system_identifier, with_marks=with_marks, around=around, lineages=lineages)
+    return held.coverage(backups)
+
+
+def fetch_wal_held(
+    repository: Repository,
+    system_identifier: str,
+    *,
+    with_marks: bool = True,
+    around: Collection[datetime] = (),
+    lineages: Collection[str] = (),
+) -> WalHeld:
+    """The cluster's WAL, of each timeline the lineage that is followed or is among `lineages`; RP004, RP007."""
+    pieces = repository.wal_pieces(system_identifier, lineages)
+    histories = _read_histories(repository, system_identifier, pieces, lineages)
+    if not with_marks:
+        return WalHeld(pieces=pieces, lost=frozenset(), marks={}, histories=histories, steps={})
+    damaged = _known_damaged(repository, pieces)
+    reading = read_marks(
+        [piece for piece in pieces if piece not in damaged],
+        repository.read_mark,
+        around=around,
+        boundaries=_boundaries(histories),
+    )
+    return WalHeld(
+        pieces=pieces,
+        lost=damaged | reading.lost,
+        marks=reading.marks,
+        histories=histories,
+        steps=_read_steps(repository, system_identifier),
     )
 
 
-def _read_marks(repository: Repository, pieces: tuple[WalPiece, ...]) -> tuple[dict[str, Mark], frozenset[WalPiece]]:
-    """The marks by the names of the pieces that carry them, and the pieces that do not open."""
-
-    def read(piece: WalPiece) -> Mark | errors.Damaged | None:
-        try:
-            return repository.read_mark(piece)
-        except errors.Damaged as error:
-            return error
-
-    with ThreadPoolExecutor(_READERS) as pool:
-        found = list(zip(pieces, pool.map(read, pieces), strict=True))
-    marks = {piece.name: mark for piece, mark in found if isinstance(mark, Mark)}
-    return marks, frozenset(piece for piece, mark in found if isinstance(mark, errors.Damaged))
+def _read_steps(repository: Repository, cluster: str) -> Mapping[TimelineId, Sequence[Mark]]:
+    with suppress(errors.Damaged):  # one record that does not open must keep nobody from a restore
+        return read_clock_steps(repository, cluster)
+    return {}
 
 
-def _read_histories(repository: Repository, cluster: str, pieces: tuple[WalPiece, ...]) -> dict[TimelineId, bytes]:
-    timelines = {piece.timeline for piece in pieces if piece.timeline > TimelineId(1)}
+def _known_damaged(repository: Repository, pieces: Sequence[WalPiece]) -> frozenset[WalPiece]:
+    """Pieces that an earlier verification found damaged and that are so to this day; each of them is read whole."""
+    found: set[WalPiece] = set()
+    with suppress(errors.Damaged):  # what earlier verifications said is evidence, too, that may be damaged
+        names = set(read_memory(repository).damaged.values())
+        for piece in pieces:
+            if piece.name in names and not _opens(repository, piece):
+                found.add(piece)
+    return frozenset(found)
+
+
+def _opens(repository: Repository, piece: WalPiece) -> bool:
+    try:
+        repository.read_wal(piece)
+    except errors.Damaged:
+        return False
+    return True
+
+
+def _boundaries(histories: Mapping[TimelineId, bytes]) -> frozenset[Boundary]:
+    found: set[Boundary] = set()
+    for content in histories.values():
+        with suppress(ValueError):
+            found |= {(ancestor.timeline, ancestor.switch) for ancestor in parse_history(content)}
+    return frozenset(found)
+
+
+def _read_histories(
+    repository: Repository, cluster: str, pieces: Sequence[WalPiece], lineages: Collection[str]
+) -> dict[TimelineId, bytes]:
+    timelines = {TimelineId(number) for number in {piece.timeline.value for piece in pieces} if number > 1}
     found: dict[TimelineId, bytes] = {}
     for timeline in timelines:
         with suppress(errors.Damaged):  # without it, what is missing shows as a gap
-            content = repository.read_history(cluster, timeline)
+            content = repository.read_history(cluster, timeline, lineages)
             if content is not None:
                 found[timeline] = content
     return found

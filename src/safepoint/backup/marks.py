@@ -6,6 +6,7 @@ Asking never takes long: a server that hangs must not keep what it sent before f
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from safepoint import errors
@@ -18,6 +19,9 @@ from safepoint.postgres.url import DatabaseUrl
 ANSWER_SECONDS = 2.0
 PAUSE_SECONDS = 20.0
 """How long a server that gave no answer in time is not asked again: connecting to one that hangs takes seconds."""
+
+_STEP_SECONDS = 1.0
+"""Clocks are slewed and drift; what goes back by more was set."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -36,6 +40,7 @@ class MarkSource:
         self._url = url
         self._session: ReplicationSession | None = None
         self._next = 0.0
+        self._asked = (0.0, 0.0)
         self.newest: Mark | None = None
 
     def fetch(self) -> Mark | None:
@@ -54,7 +59,9 @@ class MarkSource:
             return None
         if clock is None or lsn is None:
             return None
-        self.newest = Mark(lsn=Lsn.parse(lsn), clock=_EPOCH + timedelta(microseconds=int(clock)))
+        found = Mark(lsn=Lsn.parse(lsn), clock=_EPOCH + timedelta(microseconds=int(clock)))
+        asked, self._asked = self._asked, (began, time.monotonic())
+        self.newest = found if self.newest is None else with_step(self.newest, asked, found, self._asked)
         return self.newest
 
     def close(self) -> None:
@@ -62,3 +69,14 @@ class MarkSource:
         session, self._session = self._session, None
         if session is not None:
             session.close()
+
+
+def with_step(before: Mark, asked: tuple[float, float], found: Mark, asked_again: tuple[float, float]) -> Mark:
+    """The mark found, and what the clock had said at most if it was set back since the mark before.
+
+    Both were asked for between two readings of a clock that nobody sets, in seconds.
+    """
+    least, most = asked_again[0] - asked[1], asked_again[1] - asked[0]
+    if found.clock >= before.clock + timedelta(seconds=least - _STEP_SECONDS):
+        return found
+    return replace(found, before_step=before.clock + timedelta(seconds=most))

@@ -11,8 +11,23 @@ from safepoint.model.lsn import Lsn, TimelineId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LaneState:
+    """Where one repository stands; `durable` None: that is not known yet. Catching up: it takes from the others."""
+
+    name: str
+    is_required: bool
+    durable: Lsn | None
+    is_catching_up: bool
+    is_failing: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReceiverState:
-    """Where a receiver stands: durable ≤ received ≤ server_end, all on `timeline`; `mark` is the newest it fetched."""
+    """Where a receiver stands: durable ≤ received ≤ server_end, all on `timeline`; `mark` is the newest it fetched.
+
+    `durable` is what was acknowledged: every required repository holds it. `lanes` are the repositories, `server` is
+    who the WAL comes from.
+    """
 
     cluster: str
     timeline: TimelineId
@@ -20,6 +35,8 @@ class ReceiverState:
     durable: Lsn
     server_end: Lsn
     mark: Mark | None
+    lanes: tuple[LaneState, ...] = ()
+    server: str = ""
 
     @property
     def lag_bytes(self) -> int:

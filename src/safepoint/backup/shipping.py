@@ -2,24 +2,31 @@
 
 Invariants: bytes are taken in order and without a hole; `durable` only ever names what the repository has said it
 holds; a segment is put whole before its ranges are deleted, so that at every moment each byte once durable stays so;
-what arrives continues what is held: where the two overlap they are compared before anything is put. Knows no server.
+what arrives continues what is held: where the two overlap they are compared before anything is put. However often
+the open segment is shipped, a few dozen ranges of it are stored: they are merged as they become many. Knows no server.
 """
 
 from __future__ import annotations
 
 import struct
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from safepoint import errors
 from safepoint.model.coverage import Mark, WalPiece
 from safepoint.model.lsn import Lsn, TimelineId, WalSegment
 from safepoint.repository import Repository
+from safepoint.repository.names import range_leaf, segment_leaf, wal_folder
 
 _LONG_HEADER = struct.Struct("<HHIQIIQII")
 _IS_LONG = 0x0002
 _MARK_BYTES = 2
+_FAN_IN = 16
+"""So many ranges of one size are merged into one: each byte is stored again once for each power of this."""
+
+_REMEMBERED_SEGMENTS = 256
+"""After so many the ranges are listed again: others, a backup for one, may have left some."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +37,15 @@ class WalStreamId:
     timeline: TimelineId
     history: bytes
     segment_size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Run:
+    """Ranges put one after the other that are one object now; `level` counts how often it was merged."""
+
+    start: Lsn
+    end: Lsn
+    level: int = 0
 
 
 @dataclass(slots=True)
@@ -48,7 +64,11 @@ class WalShipper:
     _open: bytearray = field(default_factory=bytearray)
     _whole: deque[tuple[WalSegment, bytes]] = field(default_factory=deque[tuple[WalSegment, bytes]])
     _tail: bytes = b""
-    _may_have_ranges: bool = True
+    _ranges: list[WalPiece] | None = None
+    _folder: str = ""
+    _replaceable: set[Lsn] = field(default_factory=set[Lsn])
+    _runs: list[_Run] = field(default_factory=list[_Run])
+    _shipped: int = 0
     _is_compared: bool = False
     _stored_mark: Mark | None = None
 
@@ -93,8 +113,11 @@ class WalShipper:
             self.repository.put_wal_segment(
                 self.stream.cluster, segment, data, history=self.stream.history, mark=carried
             )
+            # Stored by an archive_command before, it has no mark of ours: that goes with what comes next.
+            taken = mark if self._has_taken(segment, mark) else None
             self._whole.popleft()
-            self._advance(segment.end, mark)
+            self._runs.clear()
+            self._advance(segment.end, taken)
             self._delete_ranges(segment, carried)
 
     def ship_open(self) -> None:
@@ -112,10 +135,24 @@ class WalShipper:
             return
         data = bytes(self._open[start - segment.start :])
         _require_own(bytes(self._open[: _LONG_HEADER.size]), segment, self.stream)
-        self._require_continuation(segment, bytes(self._open))
+        self._require_continuation(segment, self._open)
         mark = self._mark_up_to(self.position)
         self._put_range(start, data, mark)
         self._advance(self.position, mark)
+        self._runs.append(_Run(start=start, end=self.position))
+        self._merge_runs(segment)
+
+    def _merge_runs(self, segment: WalSegment) -> None:
+        """Runs of one level become one of the next when they are many: put whole first, then its parts deleted."""
+        while len(self._runs) >= _FAN_IN and len({run.level for run in self._runs[-_FAN_IN:]}) == 1:
+            parts = self._runs[-_FAN_IN:]
+            merged = replace(parts[0], end=parts[-1].end, level=parts[0].level + 1)
+            data = bytes(self._open[merged.start - segment.start : merged.end - segment.start])
+            self._put_range(merged.start, data, self._known_mark(merged.end))
+            self._runs[-_FAN_IN:] = [merged]
+            for piece in self._stored_ranges():
+                if merged.start <= piece.start and piece.end <= merged.end and not _is_run(piece, merged):
+                    self._delete(piece)
 
     def _ship_mark(self, mark: Mark) -> None:
         """The last bytes again, with the mark: nothing came after them until `mark.clock`.
@@ -132,7 +169,7 @@ class WalShipper:
         self._put_range(self.durable + -size, tail[-size:], mark)
         self._advance(self.durable, mark)
         for piece in earlier:
-            self.repository.delete_wal_range(piece)
+            self._delete(piece)
 
     def _only_newest(self, pieces: list[WalPiece]) -> list[WalPiece]:
         """At most one of them: a crash between a put and its delete leaves two, and a put would find no free name."""
@@ -141,7 +178,7 @@ class WalShipper:
         newest = max(pieces, key=self._clock_of)
         for piece in pieces:
             if piece != newest:
-                self.repository.delete_wal_range(piece)
+                self._delete(piece)
         return [newest]
 
     def _clock_of(self, piece: WalPiece) -> datetime:
@@ -153,10 +190,22 @@ class WalShipper:
         return self.repository.read_wal(last[0])[-_MARK_BYTES:] if last else b""
 
     def _put_range(self, start: Lsn, data: bytes, mark: Mark | None) -> None:
-        self._may_have_ranges = True
         self.repository.put_wal_range(
             self.stream.cluster, self.stream.timeline, start, data, history=self.stream.history, mark=mark
         )
+        if self._ranges is None or not self._folder:
+            self._ranges = None
+            return
+        end = start + len(data)
+        name = f"{self._folder}/{range_leaf(start, end)}"
+        piece = WalPiece(timeline=self.stream.timeline, start=start, end=end, name=name, is_partial=True)
+        if piece not in self._ranges:
+            self._ranges.append(piece)
+
+    def _delete(self, piece: WalPiece) -> None:
+        self.repository.delete_wal_range(piece)
+        if self._ranges is not None and piece in self._ranges:
+            self._ranges.remove(piece)
 
     def _advance(self, durable: Lsn, mark: Mark | None) -> None:
         self.durable = max(self.durable, durable)
@@ -168,7 +217,7 @@ class WalShipper:
 
     def _known_mark(self, end: Lsn) -> Mark | None:
         """The newest mark stored up to `end`; a shipper that has just begun finds those of its predecessor."""
-        if self._stored_mark is None and self._may_have_ranges:
+        if self._stored_mark is None and self._stored_ranges():
             marks = [self.repository.read_mark(piece) for piece in self._stored_ranges()]
             known = [mark for mark in marks if mark is not None and mark.lsn <= end]
             self._stored_mark = max(known, key=lambda mark: mark.clock, default=None)
@@ -179,30 +228,49 @@ class WalShipper:
 
         A segment that a backup stored before keeps the mark it had: then the ranges stay until the next one.
         """
-        if self.keeps_ranges or not self._may_have_ranges or not self._has_taken(segment, carried):
+        if self.keeps_ranges or not self._stored_ranges():
             return
-        pieces = [piece for piece in self._stored_pieces() if piece.end <= segment.end]
-        whole = {piece.start for piece in pieces if not piece.is_partial}
-        for piece in pieces:
-            if piece.is_partial and piece.start.segment_start(self.stream.segment_size) in whole:
-                self.repository.delete_wal_range(piece)
-        self._may_have_ranges = False
+        self._replaceable.add(segment.start)
+        if not self._has_taken(segment, carried):
+            return
+        for piece in self._stored_ranges():
+            if piece.end <= segment.end and self._segment_at(piece.start).start in self._replaceable:
+                self._delete(piece)
+        self._forget_now_and_then()
+
+    def _forget_now_and_then(self) -> None:
+        self._replaceable.clear()
+        self._shipped += 1
+        if self._shipped >= _REMEMBERED_SEGMENTS:
+            self._ranges, self._shipped = None, 0
 
     def _has_taken(self, segment: WalSegment, carried: Mark | None) -> bool:
         if carried is None:
             return True
-        stored = next(piece for piece in self._stored_pieces() if not piece.is_partial and piece.start == segment.start)
-        mark = self.repository.read_mark(stored)
+        mark = self.repository.read_mark(self._stored(segment))
         return mark is not None and mark.clock >= carried.clock
 
+    def _stored(self, segment: WalSegment) -> WalPiece:
+        """The segment as it is stored."""
+        lineage = self.repository.lineage_of(segment.timeline, self.stream.history)
+        name = f"{wal_folder(self.stream.cluster, lineage)}/{segment_leaf(segment)}"
+        return WalPiece(timeline=segment.timeline, start=segment.start, end=segment.end, name=name, is_partial=False)
+
     def _stored_ranges(self) -> list[WalPiece]:
-        return [piece for piece in self._stored_pieces() if piece.is_partial]
+        """Those of this timeline, as one listing showed them and as this shipper has put and deleted since."""
+        if self._ranges is None:
+            pieces = self._stored_pieces()
+            self._ranges = [piece for piece in pieces if piece.is_partial]
+            self._folder = next((piece.name.rpartition("/")[0] for piece in self._ranges), self._folder)
+            whole = {piece.start for piece in pieces if not piece.is_partial}
+            self._replaceable = whole & {self._segment_at(piece.start).start for piece in self._ranges}
+        return list(self._ranges)
 
     def _stored_pieces(self) -> list[WalPiece]:
         pieces = self.repository.wal_pieces(self.stream.cluster)
         return [piece for piece in pieces if piece.timeline == self.stream.timeline]
 
-    def _require_continuation(self, segment: WalSegment, data: bytes) -> None:
+    def _require_continuation(self, segment: WalSegment, data: bytes | bytearray) -> None:
         """WL001 when the ranges held of the first segment hold other bytes: a clone that went its own way."""
         if self._is_compared:
             return
@@ -217,6 +285,10 @@ class WalShipper:
 
     def _segment_at(self, lsn: Lsn) -> WalSegment:
         return WalSegment.holding(self.stream.timeline, lsn, self.stream.segment_size)
+
+
+def _is_run(piece: WalPiece, run: _Run) -> bool:
+    return (piece.start, piece.end) == (run.start, run.end)
 
 
 def _is_mark(piece: WalPiece, end: Lsn) -> bool:

@@ -1,8 +1,8 @@
-"""Verifying a backup without restoring it: every byte of it is read, and compared with what the server said of it.
+"""Verifying a backup without restoring it: every byte of it is read, and compared with what was said of it.
 
-Proves the level *verified*: each file opens, has its size and the SHA-256 the server gave it, the server's manifest is
-whole, and the WAL between the backup's start and its stop is there and opens. Whether a server starts on it is for a
-restore to prove.
+Proves the level *verified*: each file opens, is what its keyed digests say, has the size in the listing, and, where the
+server gave a manifest of its own, the SHA-256 stated there; the WAL between the backup's start and its stop is there
+and opens. Whether a server starts on it is for a restore to prove.
 
 Source: PostgreSQL documentation, "Backup Manifest Format".
 """
@@ -62,6 +62,10 @@ def verify_backup(
     with _damage_of(backup):
         expected = _expected_files(files, backup)
         count, read = _verify_files(files, backup, expected, tell)
+    if count != backup.file_count or read != backup.raw_bytes:
+        raise _damaged(
+            backup, f"{count} files of {read} bytes", f"{backup.file_count} files of {backup.raw_bytes} bytes"
+        )
     if expected:
         raise _damaged(backup, f"no {min(expected)} ({len(expected)} files)", "every file of the server's manifest")
     return Verified(
@@ -104,11 +108,14 @@ def verify_actions(repository: Repository) -> Mapping[str, Action]:
     return {"backup.verify": verify}
 
 
-def _expected_files(files: BackupFiles, backup: BackupManifest) -> dict[str, tuple[int, str]]:
-    """Size and SHA-256 by path, from the server's manifest, which proves itself by its own checksum."""
+def _expected_files(files: BackupFiles, backup: BackupManifest) -> dict[str, tuple[int, str]] | None:
+    """Size and SHA-256 by path, from the server's manifest, which proves itself by its own checksum.
+
+    None where there is none: then listing and blobs, which are sealed and named by digests, are all that is said.
+    """
     manifest = files.find(SERVER_MANIFEST)
     if manifest is None:
-        raise _damaged(backup, f"no {SERVER_MANIFEST}", "the server's own list of files")
+        return None
     content = b"".join(bytes(piece) for _, _, piece in files.contents([manifest]))
     try:
         value = json.loads(content)
@@ -130,7 +137,7 @@ def _path_of(entry: Mapping[str, Any]) -> str:
 
 
 def _verify_files(
-    files: BackupFiles, backup: BackupManifest, expected: dict[str, tuple[int, str]], tell: Callable[[int], None]
+    files: BackupFiles, backup: BackupManifest, expected: dict[str, tuple[int, str]] | None, tell: Callable[[int], None]
 ) -> tuple[int, int]:
     """How many files and bytes were read and found right; what was found is taken out of `expected`."""
     listed: deque[Entry] = deque()
@@ -177,9 +184,11 @@ def _noted(entries: Iterable[Entry], listed: deque[Entry]) -> Iterator[Entry]:
             yield entry
 
 
-def _verify_file(backup: BackupManifest, file: Entry, sums: _Sums, expected: dict[str, tuple[int, str]]) -> int:
+def _verify_file(backup: BackupManifest, file: Entry, sums: _Sums, expected: dict[str, tuple[int, str]] | None) -> int:
     size, digest = sums.take()
-    if file.path == SERVER_MANIFEST:
+    if size != file.size:
+        raise _damaged(backup, f"{file.path} with {size} bytes", f"{file.size} bytes, as its listing says")
+    if file.path == SERVER_MANIFEST or expected is None:
         return 1
     if file.path not in expected:
         raise _damaged(backup, f"{file.path} in the backup", "no file that the server's manifest does not name")

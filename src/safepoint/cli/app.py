@@ -15,6 +15,11 @@ COMMANDS = (
     Verb(name="status", line="Say what is proven, what is wrong and what is unknown.", module="status"),
     Verb(name="backup", line="Take a physical backup of a database's whole cluster.", module="backup"),
     Verb(name="backups", line="List the backups and the instants that can be restored.", module="backups"),
+    Verb(
+        name="coverage",
+        line="Say what can be restored, from which backup and how fast; and what cannot, and why.",
+        module="coverage",
+    ),
     Verb(name="verify", line="Read a backup back whole and compare every byte.", module="verify"),
     Verb(name="restore", line="Restore a cluster to an exact instant, start it, prove it.", module="restore"),
     Verb(name="wal", line="Write-ahead log: streamed into the repository.", module="wal"),

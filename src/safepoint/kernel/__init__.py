@@ -1,4 +1,4 @@
-"""The inner loops over pages: PostgreSQL's checksums and our fingerprints, compiled where a compiler was at hand.
+"""The inner loops: PostgreSQL's page checksums and CRC32C, our fingerprints; compiled where a compiler was at hand.
 
 Both implementations, `compiled` and `plain`, give the same numbers; only speed differs. Nothing here knows of files,
 servers or the repository.
@@ -9,8 +9,19 @@ from safepoint.kernel.pages import (
     IS_COMPILED,
     PAGE_BYTES,
     Buffer,
+    crc32c,
+    crc32c_combine,
     page_checksums,
     page_fingerprints,
 )
 
-__all__ = ["FINGERPRINT_KEY_BYTES", "IS_COMPILED", "PAGE_BYTES", "Buffer", "page_checksums", "page_fingerprints"]
+__all__ = [
+    "FINGERPRINT_KEY_BYTES",
+    "IS_COMPILED",
+    "PAGE_BYTES",
+    "Buffer",
+    "crc32c",
+    "crc32c_combine",
+    "page_checksums",
+    "page_fingerprints",
+]

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from safepoint.kernel.shapes import PAGE_BYTES, Bytes, Checksums, Fingerprints, PageFunctions
+from safepoint.kernel.shapes import PAGE_BYTES, Bytes, Checksums, Fingerprints, Functions
 
 LIBRARY = Path(__file__).with_name("_kernel.so")
 
-_LAYOUT = 1
+_LAYOUT = 2
 
 
-def load(path: Path = LIBRARY) -> PageFunctions | None:
+def load(path: Path = LIBRARY) -> Functions | None:
     """Its functions; None when it is not there, made for another machine, or made from another kernel.c."""
     try:
         library = ctypes.CDLL(str(path))
@@ -24,12 +24,17 @@ def load(path: Path = LIBRARY) -> PageFunctions | None:
     return _functions(library) if found == _LAYOUT else None
 
 
-def _functions(library: ctypes.CDLL) -> PageFunctions:
+def _functions(library: ctypes.CDLL) -> Functions:
     address, size = ctypes.c_void_p, ctypes.c_size_t
     fill_checksums = library.safepoint_page_checksums
     fill_checksums.argtypes, fill_checksums.restype = (address, size, ctypes.c_uint32, address), None
     fill_fingerprints = library.safepoint_page_fingerprints
     fill_fingerprints.argtypes, fill_fingerprints.restype = (address, size, address, address), None
+
+    crc32c = library.safepoint_crc32c
+    crc32c.argtypes, crc32c.restype = (address, size, ctypes.c_uint32), ctypes.c_uint32
+    combine = library.safepoint_crc32c_combine
+    combine.argtypes, combine.restype = (ctypes.c_uint32, ctypes.c_uint32, ctypes.c_uint64), ctypes.c_uint32
 
     def checksums(pages: Bytes, first_block: int) -> Checksums:
         result = np.empty(len(pages) // PAGE_BYTES, np.uint16)
@@ -41,4 +46,9 @@ def _functions(library: ctypes.CDLL) -> PageFunctions:
         fill_fingerprints(pages.ctypes.data, len(pages), keys.ctypes.data, result.ctypes.data)
         return result
 
-    return PageFunctions(checksums=checksums, fingerprints=fingerprints)
+    return Functions(
+        checksums=checksums,
+        fingerprints=fingerprints,
+        crc32c=lambda data, before: crc32c(data.ctypes.data, len(data), before),
+        crc32c_combine=combine,
+    )

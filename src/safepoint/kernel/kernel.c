@@ -1,9 +1,9 @@
 /*
- * Page checksums and page fingerprints over pages of 8192 bytes.
+ * Page checksums and page fingerprints over pages of 8192 bytes, and CRC32C over any bytes.
  *
- * Both read little-endian 32-bit words; elsewhere the package runs without this file. No function allocates, keeps
- * state or writes beyond its output: any number of threads may call them. plain.py says the same in numpy, and the
- * tests hold the two against each other.
+ * All read little-endian words; elsewhere the package runs without this file. No function allocates, keeps state or
+ * writes beyond its output, and tables are filled when the library is loaded: any number of threads may call them.
+ * plain.py and plain_crc32c.py say the same in numpy, and the tests hold the two against each other.
  *
  * LAYOUT is the agreement with compiled.py: raise both when a signature or a result changes.
  */
@@ -15,7 +15,7 @@
 #error "pages are read as little-endian words"
 #endif
 
-#define LAYOUT 1
+#define LAYOUT 2
 #define PAGE_BYTES 8192
 #define PAGE_WORDS (PAGE_BYTES / 4)
 #define LANES 32
@@ -179,6 +179,161 @@ EXPORTED CLONED void safepoint_page_fingerprints(const uint8_t *bytes, size_t le
         memcpy(last, bytes + whole * PAGE_BYTES, rest);
         fingerprint_party(last, 1, &keys, fingerprints + whole);
     }
+}
+
+/*
+ * CRC32C (RFC 3720, appendix B.4), bits reversed as usual: the bit for x^0 is the highest. What is called a remainder
+ * here is the state between the inversions at either end; it is linear, so that stretches of bytes can be taken side by
+ * side and put together by multiplying with powers of x.
+ */
+#define POLYNOMIAL 0x82F63B78u
+#define SLICES 8
+#define LONG_STRETCH 16384
+#define SHORT_STRETCH 2048
+
+static uint32_t slices[SLICES][256];
+static uint32_t powers[64];           /* x^(8 * 2^k) modulo the polynomial */
+static uint32_t over_long, over_short; /* x^(8 * stretch) */
+
+typedef uint64_t quadword __attribute__((aligned(1), may_alias));
+
+/* a * b modulo the polynomial. */
+static uint32_t product(uint32_t a, uint32_t b)
+{
+    uint32_t sum = 0;
+
+    for (int bit = 31; bit >= 0; bit--) {
+        sum ^= b & (0u - (a >> bit & 1));
+        b = b >> 1 ^ (POLYNOMIAL & (0u - (b & 1)));
+    }
+    return sum;
+}
+
+/* x^(8 * length): multiplied by it, a remainder is what it would be with `length` zero bytes behind. */
+static uint32_t power_of_bytes(uint64_t length)
+{
+    uint32_t power = 0x80000000u;
+
+    for (int k = 0; length; k++, length >>= 1)
+        if (length & 1)
+            power = product(powers[k], power);
+    return power;
+}
+
+static void __attribute__((constructor)) fill_tables(void)
+{
+    powers[0] = 0x00800000u; /* x^8 */
+    for (int k = 1; k < 64; k++)
+        powers[k] = product(powers[k - 1], powers[k - 1]);
+    over_long = power_of_bytes(LONG_STRETCH);
+    over_short = power_of_bytes(SHORT_STRETCH);
+    for (uint32_t byte = 0; byte < 256; byte++) {
+        uint32_t value = byte;
+        for (int bit = 0; bit < 8; bit++)
+            value = value >> 1 ^ (POLYNOMIAL & (0u - (value & 1)));
+        slices[0][byte] = value;
+    }
+    for (int slice = 1; slice < SLICES; slice++)
+        for (int byte = 0; byte < 256; byte++) {
+            uint32_t before = slices[slice - 1][byte];
+            slices[slice][byte] = before >> 8 ^ slices[0][before & 0xFF];
+        }
+}
+
+static uint32_t by_tables(uint32_t remainder, const uint8_t *bytes, size_t length)
+{
+    for (; length >= 8; bytes += 8, length -= 8) {
+        uint64_t next = *(const quadword *)bytes ^ remainder;
+        remainder = 0;
+        for (int byte = 0; byte < 8; byte++)
+            remainder ^= slices[7 - byte][next >> 8 * byte & 0xFF];
+    }
+    for (; length; bytes++, length--)
+        remainder = remainder >> 8 ^ slices[0][(remainder ^ *bytes) & 0xFF];
+    return remainder;
+}
+
+#if defined(__x86_64__)
+#define HAS_INSTRUCTION 1
+#define WITH_INSTRUCTION __attribute__((target("sse4.2")))
+#define TAKE_EIGHT(sum, bytes) sum = __builtin_ia32_crc32di(sum, *(const quadword *)(bytes))
+#define TAKE_ONE(sum, byte) sum = __builtin_ia32_crc32qi((uint32_t)(sum), byte)
+
+static int has_instruction(void)
+{
+    return __builtin_cpu_supports("sse4.2");
+}
+#elif defined(__aarch64__) && (defined(__linux__) || defined(__APPLE__))
+#define HAS_INSTRUCTION 1
+#define WITH_INSTRUCTION
+/* By hand: compilers disagree on how a function asks for an optional instruction. */
+#define TAKE_EIGHT(sum, bytes)                                                                                         \
+    __asm__(".arch_extension crc\n\tcrc32cx %w0, %w1, %2" : "=r"(sum) : "r"(sum), "r"(*(const quadword *)(bytes)))
+#define TAKE_ONE(sum, byte)                                                                                            \
+    __asm__(".arch_extension crc\n\tcrc32cb %w0, %w1, %w2" : "=r"(sum) : "r"(sum), "r"((uint32_t)(byte)))
+
+#if defined(__linux__)
+#include <sys/auxv.h>
+#define CRC32_CAPABILITY (1ul << 7) /* Linux, arch/arm64/include/uapi/asm/hwcap.h */
+
+static int has_instruction(void)
+{
+    return (getauxval(AT_HWCAP) & CRC32_CAPABILITY) != 0;
+}
+#else
+static int has_instruction(void)
+{
+    return 1; /* every 64-bit processor of Apple's */
+}
+#endif
+#endif
+
+#ifdef HAS_INSTRUCTION
+/* Three stretches side by side: one instruction takes three cycles, but each cycle can begin one. */
+WITH_INSTRUCTION static uint32_t three_stretches(uint32_t remainder, const uint8_t *bytes, size_t stretch,
+                                                 uint32_t over)
+{
+    uint64_t a = remainder, b = 0, c = 0;
+
+    for (const uint8_t *end = bytes + stretch; bytes < end; bytes += 8) {
+        TAKE_EIGHT(a, bytes);
+        TAKE_EIGHT(b, bytes + stretch);
+        TAKE_EIGHT(c, bytes + 2 * stretch);
+    }
+    return product(over, product(over, (uint32_t)a) ^ (uint32_t)b) ^ (uint32_t)c;
+}
+
+WITH_INSTRUCTION static uint32_t by_instruction(uint32_t remainder, const uint8_t *bytes, size_t length)
+{
+    uint64_t sum;
+
+    for (; length >= 3 * LONG_STRETCH; bytes += 3 * LONG_STRETCH, length -= 3 * LONG_STRETCH)
+        remainder = three_stretches(remainder, bytes, LONG_STRETCH, over_long);
+    for (; length >= 3 * SHORT_STRETCH; bytes += 3 * SHORT_STRETCH, length -= 3 * SHORT_STRETCH)
+        remainder = three_stretches(remainder, bytes, SHORT_STRETCH, over_short);
+    sum = remainder;
+    for (; length >= 8; bytes += 8, length -= 8)
+        TAKE_EIGHT(sum, bytes);
+    for (; length; bytes++, length--)
+        TAKE_ONE(sum, *bytes);
+    return (uint32_t)sum;
+}
+#endif
+
+/* The CRC32C of bytes of which `before` is the CRC32C, followed by these; 0 is that of no bytes. */
+EXPORTED uint32_t safepoint_crc32c(const uint8_t *bytes, size_t length, uint32_t before)
+{
+#ifdef HAS_INSTRUCTION
+    if (has_instruction())
+        return ~by_instruction(~before, bytes, length);
+#endif
+    return ~by_tables(~before, bytes, length);
+}
+
+/* The CRC32C of two stretches of bytes, from those of each and the length of the second. */
+EXPORTED uint32_t safepoint_crc32c_combine(uint32_t first, uint32_t second, uint64_t second_length)
+{
+    return product(power_of_bytes(second_length), first) ^ second;
 }
 
 EXPORTED uint32_t safepoint_kernel_layout(void)

@@ -1,4 +1,4 @@
-"""The two functions over pages, and which implementation carries them out."""
+"""The functions, their arguments checked, and which implementation carries them out."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ Buffer = bytes | bytearray | memoryview
 """Contiguous bytes, read-only or not. They are read in place, and must not change meanwhile."""
 
 _BLOCK_NUMBERS = 1 << 32
+_CRCS = 1 << 32
+_LONGEST = 1 << 63
 
 _compiled = compiled.load()
 _functions = _compiled or plain.FUNCTIONS
@@ -47,6 +49,32 @@ def page_fingerprints(buffer: Buffer, keys: Buffer) -> Fingerprints:
     if len(key_bytes) != FINGERPRINT_KEY_BYTES:
         raise ValueError(f"found {len(key_bytes)} bytes of keys, expected {FINGERPRINT_KEY_BYTES}")
     return _functions.fingerprints(_bytes_of(buffer), key_bytes)
+
+
+def crc32c(buffer: Buffer, value: int = 0) -> int:
+    """The CRC32C of bytes of which `value` is the CRC32C, followed by those of `buffer`; 0 is that of no bytes.
+
+    ValueError unless `value` fits 32 bits. Source: RFC 3720, appendix B.4; PostgreSQL 18, src/include/port/pg_crc32c.h.
+    """
+    _require_crc(value)
+    return _functions.crc32c(_bytes_of(buffer), value)
+
+
+def crc32c_combine(first: int, second: int, second_length: int) -> int:
+    """The CRC32C of bytes and others behind them, from that of each and how many the others are.
+
+    Costs a microsecond or so, whatever the length. ValueError unless both fit 32 bits and the length 63.
+    """
+    _require_crc(first)
+    _require_crc(second)
+    if not 0 <= second_length < _LONGEST:
+        raise ValueError(f"found a length of {second_length} bytes, expected 0 to {_LONGEST - 1}")
+    return _functions.crc32c_combine(first, second, second_length)
+
+
+def _require_crc(value: int) -> None:
+    if not 0 <= value < _CRCS:
+        raise ValueError(f"found CRC32C {value}, expected 0 to {_CRCS - 1}")
 
 
 def _bytes_of(buffer: Buffer) -> Bytes:

@@ -1,10 +1,11 @@
-"""Checksums and fingerprints in numpy: correct everywhere, slower than `compiled`."""
+"""All functions in numpy: correct everywhere, slower than `compiled`."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
+from safepoint.kernel.plain_crc32c import crc32c, crc32c_combine
 from safepoint.kernel.shapes import (
     KEYS_PER_ROW,
     PAGE_BYTES,
@@ -12,7 +13,7 @@ from safepoint.kernel.shapes import (
     Bytes,
     Checksums,
     Fingerprints,
-    PageFunctions,
+    Functions,
 )
 
 _Words = npt.NDArray[np.uint32]
@@ -84,4 +85,4 @@ def _words(pages: Bytes) -> _Words:
     return pages.view("<u4").astype(np.uint32, copy=False).reshape(-1, PAGE_WORDS)
 
 
-FUNCTIONS = PageFunctions(checksums=_checksums, fingerprints=_fingerprints)
+FUNCTIONS = Functions(checksums=_checksums, fingerprints=_fingerprints, crc32c=crc32c, crc32c_combine=crc32c_combine)

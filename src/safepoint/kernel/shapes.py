@@ -1,4 +1,4 @@
-"""What both implementations agree on: the shape of a page and of the keys, and the two functions over pages."""
+"""What both implementations agree on: the shape of a page and of the keys, and the functions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Fingerprints = npt.NDArray[np.uint64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PageFunctions:
+class Functions:
     """One implementation. Arguments have been checked; both are safe in any number of threads."""
 
     checksums: Callable[[Bytes, int], Checksums]
@@ -27,3 +27,9 @@ class PageFunctions:
 
     fingerprints: Callable[[Bytes, Bytes], Fingerprints]
     """Of pages of which the last may be short, by FINGERPRINT_KEY_BYTES of keys."""
+
+    crc32c: Callable[[Bytes, int], int]
+    """Of bytes before these, given by their CRC32C, and these."""
+
+    crc32c_combine: Callable[[int, int, int], int]
+    """Of bytes and others behind them, from the CRC32C of each and the length of the second."""

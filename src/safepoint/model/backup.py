@@ -95,8 +95,9 @@ class BackupManifest:
     files: `file_count` of them, `raw_bytes` as restored; `added_bytes` is what this backup added to the store.
 
     A transaction id ≥ `next_xid`, epoch included, was not in use at `stop_lsn`; 0 when that is unknown.
-    `detection_reason` says why it was the slower way. `outside` are configuration files from elsewhere: where they
-    were, and their path in the listing.
+    `detection_reason` says why it was the slower way. `share` is which share of what was skipped was read again all the
+    same: the parent's plus one, 0 where nothing was skipped. `outside` are configuration files from elsewhere: where
+    they were, and their path in the listing.
     """
 
     id: str
@@ -120,6 +121,7 @@ class BackupManifest:
     next_xid: int = 0
     detection: Detection = Detection.READ
     detection_reason: str = ""
+    share: int = 0
     tablespaces: tuple[Tablespace, ...] = ()
     outside: tuple[tuple[str, str], ...] = ()
     damaged_pages: tuple[DamagedPage, ...] = ()

@@ -13,11 +13,13 @@ class Mark:
     """Every commit that the server had acknowledged by `clock`, its own clock, lies before `lsn`.
 
     The clock is read first, the flushed position after it: the other way round a commit between the two would count
-    as archived without being so.
+    as archived without being so. `before_step`: since the mark before, the clock was set back, and had said at most
+    this.
     """
 
     lsn: Lsn
     clock: datetime
+    before_step: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,9 +63,9 @@ class WalPath:
 class Interval:
     """From backup `backup_id` every LSN in [start, end] of `timeline` can be restored.
 
-    In time: from `earliest` (the backup's end) to `latest`, the newest mark the interval holds; None when no mark
-    proves any instant after the backup's end. `path` is the WAL that leads there, from the backup's start, over every
-    timeline crossed; `marks` are those on it, in the order of their LSN.
+    In time: from `earliest` (the backup's end, or what a clock that was set back had said before it) to `latest`, the
+    newest mark the interval holds; None when no mark proves any instant after `earliest`. `path` is the WAL that leads
+    there, from the backup's start, over every timeline crossed; `marks` are those on it, in the order of their LSN.
     """
 
     backup_id: str

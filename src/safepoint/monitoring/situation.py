@@ -38,7 +38,10 @@ class ServerSeen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackupSeen:
-    """A backup of this cluster: it needs WAL of `timeline` from `start` on; `stopped_at` by the server's clock."""
+    """A backup of this cluster: it needs WAL of `timeline` from `start` on; `stopped_at` by the server's clock.
+
+    So many pages were `damaged_pages` in the server when it was taken, the first of them `first_damage`.
+    """
 
     id: str
     tier: str
@@ -47,6 +50,8 @@ class BackupSeen:
     stopped_at: datetime
     proof: ProofLevel
     is_damaged: bool
+    damaged_pages: int = 0
+    first_damage: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +85,16 @@ class WalSeen:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OtherWalSeen:
+    """WAL in a repository beside the first: every commit up to `latest` (None: no mark says so), unless an obstacle."""
+
+    repository: str
+    is_required: bool
+    latest: datetime | None = None
+    obstacle: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MigrationsSeen:
     """How one application's folder and ledger compare, by name; with an obstacle nothing else is known."""
 
@@ -97,7 +112,8 @@ class Situation:
 
     `is_server_down`: it was asked and did not answer, as opposed to not asked. `rpo` is the tightest of the strategy's
     scenarios, `tier` its first of physical backups; None where it states none. `cluster` is the system identifier of
-    the backups.
+    the backups. `summaries_doubt` says what WAL summaries did not tell of; empty while they are believed.
+    `slot_limit` are the bytes that the strategy lets a slot hold, `other_wal` is in repositories beside the first.
     """
 
     database: str
@@ -115,6 +131,9 @@ class Situation:
     migrations: tuple[MigrationsSeen, ...]
     unreadable: tuple[str, ...] = ()
     repository: RepositorySeen | None = None
+    summaries_doubt: str = ""
+    slot_limit: int | None = None
+    other_wal: tuple[OtherWalSeen, ...] = ()
 
     @property
     def sound_backups(self) -> tuple[BackupSeen, ...]:

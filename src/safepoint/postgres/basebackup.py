@@ -1,7 +1,8 @@
 """BASE_BACKUP: a cluster's files as the server sends them, and the range of WAL that makes them consistent.
 
 The server checks its own pages while it reads; damage ends the backup with BK005. WAL is not included: fetching
-[start, stop) is the caller's duty, and without it these files are no backup.
+[start, stop) is the caller's duty, and without it these files are no backup. Each tablespace is an archive of its own;
+its files are given as they stand below `pg_tblspc/<oid>`.
 
 Source: PostgreSQL documentation, "Streaming Replication Protocol", BASE_BACKUP (PostgreSQL 15 and later).
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from psycopg import pq
@@ -18,7 +19,7 @@ from psycopg import pq
 from safepoint import errors
 from safepoint.model.lsn import Lsn, TimelineId
 from safepoint.postgres.replication import ReplicationSession, literal, rows_of
-from safepoint.postgres.tar_stream import ByteStream, TarEntry, read_entries
+from safepoint.postgres.tar_stream import ByteStream, EntryKind, TarEntry, read_entries
 
 CHECKPOINT_SECONDS = 3600.0
 """How long a checkpoint may take before the copy begins: a spread one fills checkpoint_completion_target."""
@@ -26,7 +27,12 @@ CHECKPOINT_SECONDS = 3600.0
 SILENCE_SECONDS = 300.0
 """How long the server may be silent while it copies."""
 
+TABLESPACES = "pg_tblspc"
+"""The directory in which each tablespace stands under its object id."""
+
 _PROGRESS = struct.Struct("!cQ")
+_DIRECTORY_MODE = 0o700
+_UPLOADED_AT_ONCE = 1 << 16
 
 
 class Checkpoint(Enum):
@@ -45,35 +51,62 @@ class BackupPosition:
 
 
 class BaseBackup:
-    """One running BASE_BACKUP: `begin`, then `entries` to their end, then `manifest`, then `finish`."""
+    """One running BASE_BACKUP: `begin`, then `entries` to their end, then `manifest`, then `finish`.
+
+    `tablespaces` are, once it has begun, the object id and the location of each.
+    """
 
     def __init__(self, session: ReplicationSession, *, progress: Callable[[int], None] | None = None) -> None:
         self._session = session
         self._progress = progress
         self._manifest: list[bytes] = []
         self._in_manifest = False
+        self._archive: str | None = None
+        self.tablespaces: tuple[tuple[int, str], ...] = ()
 
-    def begin(self, *, label: str, checkpoint: Checkpoint) -> tuple[BackupPosition, int]:
-        """The backup has begun at the position returned; with the server's estimate of the bytes to come.
+    def upload_manifest(self, manifest: bytes) -> None:
+        """The server knows which files of an earlier backup there are: `begin` may ask for an incremental one (17+)."""
+        self._session.send("UPLOAD_MANIFEST")
+        self._require(self._session.next_result(), pq.ExecStatus.COPY_IN)
+        for at in range(0, len(manifest), _UPLOADED_AT_ONCE):
+            self._session.write_copy(manifest[at : at + _UPLOADED_AT_ONCE])
+        self._session.end_copy()
+        while self._session.next_result(SILENCE_SECONDS) is not None:
+            pass
 
-        BK006 when the cluster has tablespaces.
-        """
+    def begin(self, *, label: str, checkpoint: Checkpoint, is_incremental: bool = False) -> tuple[BackupPosition, int]:
+        """The backup has begun at the position returned; with the server's estimate of the bytes to come."""
+        incremental = ", INCREMENTAL true" if is_incremental else ""
         self._session.send(
             f"BASE_BACKUP (LABEL {literal(label)}, PROGRESS true, CHECKPOINT {literal(checkpoint.value)}, WAL false, "
-            "WAIT false, MANIFEST 'yes', MANIFEST_CHECKSUMS 'SHA256')"
+            f"WAIT false, MANIFEST 'yes', MANIFEST_CHECKSUMS 'CRC32C'{incremental})"
         )
         position = _position(self._require(self._session.next_result(CHECKPOINT_SECONDS), pq.ExecStatus.TUPLES_OK))
         spaces = rows_of(self._require(self._session.next_result(SILENCE_SECONDS), pq.ExecStatus.TUPLES_OK))
-        _refuse_tablespaces(spaces)
+        self.tablespaces = tuple((int(oid), location or "") for oid, location, _ in spaces if oid is not None)
         self._require(self._session.next_result(SILENCE_SECONDS), pq.ExecStatus.COPY_OUT)
         return position, sum(int(size or 0) * 1024 for _, _, size in spaces)
 
     def entries(self, group: int) -> Generator[tuple[TarEntry, Generator[bytes]]]:
-        """Every file, directory and link of the data directory, content in pieces of `group` bytes; pg_control last."""
-        stream = ByteStream(self._next_data)
-        yield from read_entries(stream, group)
-        while stream.read(1 << 16):
-            pass
+        """Every file and directory, content in pieces of `group` bytes; pg_control last.
+
+        A tablespace is a directory, given before what is in it: links to tablespaces are not given, and any other
+        link is BK006.
+        """
+        self._next_data()
+        while self._archive is not None:
+            directory = self._directory_of(self._archive)
+            self._archive = None
+            if directory:
+                yield TarEntry(path=directory, kind=EntryKind.DIRECTORY, size=0, mode=_DIRECTORY_MODE), _nothing()
+            stream = ByteStream(self._next_data)
+            for entry, pieces in read_entries(stream, group):
+                if directory:
+                    yield replace(entry, path=f"{directory}/{entry.path}"), pieces
+                elif not self._is_tablespace(entry):
+                    yield entry, pieces
+            while stream.read(1 << 16):
+                pass
 
     @property
     def manifest(self) -> bytes:
@@ -91,7 +124,10 @@ class BaseBackup:
         return position
 
     def _next_data(self) -> memoryview | bytes:
-        """The next chunk of the archive; b"" when the archives are over. The manifest is kept aside."""
+        """The next chunk of the archive; b"" when it is over: `_archive` then names the next one, if there is one.
+
+        The manifest is kept aside.
+        """
         while True:
             message = self._session.read_copy(SILENCE_SECONDS)
             if message is None:
@@ -101,10 +137,32 @@ class BaseBackup:
                 self._manifest.append(bytes(message[1:]))
             elif kind == b"d":
                 return message[1:]
+            elif kind == b"n":
+                self._archive = bytes(message[1:]).split(b"\0", 1)[0].decode()
+                return b""
             elif kind == b"m":
                 self._in_manifest = True
             elif kind == b"p" and self._progress is not None:
                 self._progress(_PROGRESS.unpack_from(message)[1])
+
+    def _directory_of(self, archive: str) -> str:
+        """Where the archive's files stand: "" for the data directory itself. BK001 for a name that is not known."""
+        if archive == "base.tar":
+            return ""
+        if archive in {f"{oid}.tar" for oid, _ in self.tablespaces}:
+            return f"{TABLESPACES}/{archive.removesuffix('.tar')}"
+        raise errors.BK001.error(f"found the archive {archive!r} in the base backup, expected base.tar or a tablespace")
+
+    def _is_tablespace(self, entry: TarEntry) -> bool:
+        """Whether the entry, in the data directory's archive, stands for a tablespace."""
+        if entry.path in {f"{TABLESPACES}/{oid}" for oid, _ in self.tablespaces}:
+            return True
+        if entry.kind is EntryKind.SYMLINK:
+            raise errors.BK006.error(
+                f"found the symbolic link {entry.path}, expected only files and directories, and links to tablespaces",
+                hints=[errors.run("move what it points to into the data directory, or out of it for good")],
+            )
+        return False
 
     def _end_of_copy(self) -> bytes:
         if not self._session.is_copy_over:
@@ -146,10 +204,5 @@ def _position(result: pq.abc.PGresult) -> BackupPosition:
     return BackupPosition(lsn=Lsn.parse(str(lsn)), timeline=TimelineId(int(str(timeline))))
 
 
-def _refuse_tablespaces(spaces: list[tuple[str | None, ...]]) -> None:
-    named = [f"{oid} at {location}" for oid, location, _ in spaces if oid is not None]
-    if named:
-        raise errors.BK006.error(
-            f"found tablespaces {', '.join(named)}, expected everything below the data directory",
-            hints=[errors.run("move their relations: ALTER TABLE … SET TABLESPACE pg_default, then DROP TABLESPACE")],
-        )
+def _nothing() -> Generator[bytes]:
+    yield from ()

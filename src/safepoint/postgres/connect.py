@@ -50,14 +50,14 @@ def connect(
     return connection
 
 
-def replication_connection(url: DatabaseUrl) -> PGconn:
+def replication_connection(url: DatabaseUrl, application_name: str = "safepoint") -> PGconn:
     """A connection that speaks the streaming replication protocol, without timeouts; the caller finishes it.
 
     A pooler cannot be told from here (there is no SQL): `require_direct` first. Raises PG004 and PG007.
     """
     given = dict(url.parameters).get("options")
     options = f"{given} {_NO_IDLE_TIMEOUT}" if given else _NO_IDLE_TIMEOUT
-    return open_raw(url, replication="true", options=options)
+    return open_raw(url, application_name=application_name, replication="true", options=options)
 
 
 def _open(url: DatabaseUrl, application_name: str) -> psycopg.Connection[TupleRow]:

@@ -6,10 +6,12 @@ follow it. Source: PostgreSQL documentation, "Streaming Replication Protocol"; s
 
 from __future__ import annotations
 
+import select
 import struct
 import time
 from dataclasses import dataclass
 
+import psycopg
 from psycopg import pq
 
 from safepoint import errors
@@ -21,6 +23,9 @@ SILENCE_SECONDS = 30.0
 
 FAREWELL_SECONDS = 5.0
 """How long the server may take to end a stream that we ended."""
+
+_AT_HAND_SECONDS = 0.01
+"""How long the rest of a message may take whose first bytes are there."""
 
 _WAL = struct.Struct("!cQQQ")
 _KEEPALIVE = struct.Struct("!cQQ?")
@@ -71,11 +76,16 @@ class WalStream:
             return
         self._ended = self._read_end(result)
 
-    def receive(self, seconds: float) -> WalData | Keepalive | EndOfStream | None:
-        """The next message, or None when none came within `seconds`; WL005 when the server fell silent."""
+    def receive(self, seconds: float, *, wake: int | None = None) -> WalData | Keepalive | EndOfStream | None:
+        """The next message, or None when none came within `seconds`; WL005 when the server fell silent.
+
+        None at once, too, when there is something to read from the descriptor `wake`: somebody has news for the server.
+        """
         if self._ended is not None:
             return self._ended
-        message = self._session.read_copy(seconds)
+        message = self._session.read_copy(0.0 if wake is not None else seconds)
+        if message is None and wake is not None and not self._session.is_copy_over:
+            message = self._read_unless_woken(seconds, wake)
         if message is not None:
             self._heard, self._asked = time.monotonic(), False
             return _parse(message)
@@ -84,6 +94,14 @@ class WalStream:
             return self._ended
         self._require_life()
         return None
+
+    def _read_unless_woken(self, seconds: float, wake: int) -> memoryview | None:
+        try:
+            socket = self._session.connection.socket
+        except psycopg.OperationalError as error:
+            raise self._session.lost() from error
+        ready, _, _ = select.select([socket, wake], [], [], seconds)
+        return self._session.read_copy(_AT_HAND_SECONDS) if socket in ready else None
 
     def report(self, durable: Lsn, *, wants_reply: bool = False) -> None:
         """Tells the server that its WAL is durable with us up to `durable`, and no further."""

@@ -14,10 +14,12 @@ from safepoint.files import write_durably
 from safepoint.postgres.cluster import Cluster
 from safepoint.postgres.control import ControlData
 from safepoint.postgres.settings import FILE_NAME, render_settings, write_settings
-from safepoint.recovery.staging import GUARD_COMMAND
 from safepoint.recovery.targets import PinnedRecovery
 
 PRODUCTION = "production-config"
+COPY_OF = "safepoint.copy_of"
+"""The setting that says of which backup a cluster is a copy: while it stands there, its WAL is taken by nobody."""
+
 _KEPT = ("postgresql.conf", "postgresql.auto.conf", "pg_hba.conf", "pg_ident.conf", FILE_NAME)
 _SIGNALS = ("recovery.signal", "standby.signal")
 _HEADER = "# Made by safepoint for a restored copy. Production's configuration is kept in production-config/.\n"
@@ -29,13 +31,13 @@ _SETTING = re.compile(r"^\s*(\w+)\s*=?\s*'?([^'#\n]*?)'?\s*(?:#.*)?$")
 
 
 def configure(cluster: Cluster, control: ControlData, pinned: PinnedRecovery) -> None:
-    """The cluster starts as a standby that recovers to the pinned end and stays there."""
+    """The cluster starts as a standby that recovers to the pinned end and stays there, and says whose copy it is."""
     data = cluster.data
     _set_production_aside(data)
     write_durably(data / "pg_hba.conf", b"local all all trust\nlocal replication all trust\n")
     write_durably(data / "pg_ident.conf", b"")
     write_durably(data / "postgresql.conf", _HEADER.encode())
-    write_settings(data, _settings(cluster, control) | _meaningful_settings(data / PRODUCTION))
+    write_settings(data, _copy_settings(cluster, control, pinned))
     write_durably(data / "postgresql.auto.conf", render_settings(_recovery_settings(pinned)).encode())
     for name in _SIGNALS:
         (data / name).unlink(missing_ok=True)
@@ -43,15 +45,20 @@ def configure(cluster: Cluster, control: ControlData, pinned: PinnedRecovery) ->
     cluster.user.own(data)
 
 
-def raise_limits(cluster: Cluster, control: ControlData) -> None:
+def raise_limits(cluster: Cluster, control: ControlData, pinned: PinnedRecovery) -> None:
     """The limits are at least those in the control file, which WAL may have raised meanwhile."""
-    write_settings(cluster.data, _settings(cluster, control) | _meaningful_settings(cluster.data / PRODUCTION))
+    if _is_ours(cluster.data / "postgresql.conf"):
+        settings = _copy_settings(cluster, control, pinned)
+    else:
+        settings = dict(read_configuration(cluster.data / FILE_NAME))
+        settings |= {name: str(value) for name, value in limits_of(control).items()}
+    write_settings(cluster.data, settings)
     cluster.user.own(cluster.data / FILE_NAME)
 
 
 def forget_target(cluster: Cluster, pinned: PinnedRecovery) -> None:
-    """The next start recovers to the end of the WAL staged, with no target to miss."""
-    write_durably(cluster.data / "postgresql.auto.conf", render_settings(_replay_settings(pinned)).encode())
+    """The next start recovers to the end of the WAL fed, with no target to miss."""
+    write_durably(cluster.data / "postgresql.auto.conf", render_settings(replay_settings(pinned)).encode())
     cluster.user.own(cluster.data / "postgresql.auto.conf")
 
 
@@ -63,8 +70,8 @@ def end_recovery_settings(cluster: Cluster) -> None:
 
 def are_limits_enough(data: Path, control: ControlData) -> bool:
     """Whether the configuration's limits reach those in the control file."""
-    written = dict(_read(data / FILE_NAME))
-    return all(int(written.get(name, "0")) >= value for name, value in _limits(control).items())
+    written = dict(read_configuration(data / FILE_NAME))
+    return all(int(written.get(name, "0")) >= value for name, value in limits_of(control).items())
 
 
 def _set_production_aside(data: Path) -> None:
@@ -82,7 +89,8 @@ def _is_ours(configuration: Path) -> bool:
     return configuration.exists() and configuration.read_bytes().startswith(_HEADER.encode())
 
 
-def _limits(control: ControlData) -> dict[str, int]:
+def limits_of(control: ControlData) -> dict[str, int]:
+    """The least that recovery needs, and what a small server is well with."""
     return {
         "max_connections": max(control.max_connections, 100),
         "max_worker_processes": max(control.max_worker_processes, 8),
@@ -90,6 +98,11 @@ def _limits(control: ControlData) -> dict[str, int]:
         "max_prepared_transactions": control.max_prepared_transactions,
         "max_locks_per_transaction": max(control.max_locks_per_transaction, 64),
     }
+
+
+def _copy_settings(cluster: Cluster, control: ControlData, pinned: PinnedRecovery) -> dict[str, str]:
+    ours = _settings(cluster, control) | _meaningful_settings(cluster.data / PRODUCTION)
+    return ours | {COPY_OF: pinned.backup_id}
 
 
 def _settings(cluster: Cluster, control: ControlData) -> dict[str, str]:
@@ -107,26 +120,35 @@ def _settings(cluster: Cluster, control: ControlData) -> dict[str, str]:
         "shared_buffers": "128MB",
         "shared_preload_libraries": "",
         "max_logical_replication_workers": "0",
-    } | {name: str(value) for name, value in _limits(control).items()}
+        # A tablespace that was not mapped is a plain directory in pg_tblspc, at which recovery would end.
+        "allow_in_place_tablespaces": "on",
+    } | {name: str(value) for name, value in limits_of(control).items()}
 
 
-def _replay_settings(pinned: PinnedRecovery) -> dict[str, str]:
+def replay_settings(pinned: PinnedRecovery) -> dict[str, str]:
+    """What a server needs that is fed with WAL."""
     return {
-        "restore_command": GUARD_COMMAND,
         "recovery_target_timeline": str(pinned.timeline),
-        # A recycled file is staged WAL under a later name.
+        # A recycled file is WAL that was fed, under a later name.
         "wal_recycle": "off",
-        "wal_retrieve_retry_interval": "100ms",
+        # How soon a standby that caught up with the feeder looks again.
+        "wal_retrieve_retry_interval": "10ms",
+        # Until it lets us in, its title is all the server says of where it is.
+        "update_process_title": "on",
     }
 
 
 def _recovery_settings(pinned: PinnedRecovery) -> dict[str, str]:
-    settings = {**_replay_settings(pinned), "recovery_target_action": "pause"}
-    if pinned.target.time is not None:
-        settings["recovery_target_time"] = pinned.target.time.isoformat(sep=" ")
-        settings["recovery_target_inclusive"] = "on"
-    if pinned.target.lsn is not None:
-        settings["recovery_target_lsn"] = str(pinned.target.lsn)
+    settings = {**replay_settings(pinned), "recovery_target_action": "pause"}
+    target = pinned.target
+    if target.time is not None:
+        settings["recovery_target_time"] = target.time.isoformat(sep=" ")
+        settings["recovery_target_inclusive"] = "off" if target.is_exclusive else "on"
+    elif target.xid is not None:
+        settings["recovery_target_xid"] = str(target.xid % (1 << 32))
+        settings["recovery_target_inclusive"] = "off" if target.is_exclusive else "on"
+    elif pinned.position is not None:
+        settings["recovery_target_lsn"] = str(pinned.position)
         settings["recovery_target_inclusive"] = "off"
     return settings
 
@@ -134,11 +156,12 @@ def _recovery_settings(pinned: PinnedRecovery) -> dict[str, str]:
 def _meaningful_settings(folder: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     for name in ("postgresql.conf", FILE_NAME, "postgresql.auto.conf"):
-        found.update({key: value for key, value in _read(folder / name) if key in _MEANINGFUL and value})
+        found.update({key: value for key, value in read_configuration(folder / name) if key in _MEANINGFUL and value})
     return found
 
 
-def _read(path: Path) -> list[tuple[str, str]]:
+def read_configuration(path: Path) -> list[tuple[str, str]]:
+    """The settings of a configuration file in their order, without includes; of one that is not there, none."""
     try:
         lines = path.read_text(errors="replace").splitlines()
     except OSError:

@@ -1,44 +1,77 @@
-"""Writing a backup's files: every blob checked as it is read, the control file last, one sync at the end."""
+"""Writing a backup's files: every blob checked as it is read, the control file last, one sync at the end.
+
+Whatever is written, PostgreSQL's own backup manifest is made of it on the way. A server starts from pg_control: it is
+not there while anything else is missing, and in a directory that had one it goes first.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import errno
 import os
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from safepoint import errors
+from safepoint.kernel import crc32c
 from safepoint.model.backup import BackupManifest
-from safepoint.recovery.file_writer import FILE_MODE, FileWriter
-from safepoint.repository import BackupFiles, Entry, EntryKind, Repository
+from safepoint.recovery.backup_manifest import ManifestMaker
+from safepoint.recovery.delta import write_differing
+from safepoint.recovery.file_writer import FileWriter
+from safepoint.recovery.listed import Listed
+from safepoint.recovery.marker import MARKER
+from safepoint.recovery.places import Places
+from safepoint.recovery.surplus import remove_surplus
+from safepoint.recovery.tablespaces import give_to_owner
+from safepoint.recovery.whole_files import write_whole
+from safepoint.repository import BackupFiles, Repository
 
-CONTROL_FILE = "global/pg_control"
-DIRECTORY_MODE = 0o700
 
-_TELL_EVERY = 4 * 1024 * 1024
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """What stands there now, but for the manifest that was made; of its `bytes`, those that the repository gave."""
+
+    bytes: int
+    fetched_bytes: int
+    files: int
 
 
-def write_files(repository: Repository, manifest: BackupManifest, directory: Path, tell: Callable[[int], None]) -> int:
-    """Every directory and file of the backup is below `directory`, durable; bytes written.
+def write_files(
+    repository: Repository,
+    manifest: BackupManifest,
+    directory: Path,
+    tell: Callable[[int], None],
+    *,
+    tablespaces: Mapping[int, Path] = {},
+    is_delta: bool = False,
+) -> Written:
+    """Every directory and file of the backup is below `directory`, durable, and nothing else but a restore's marker.
 
-    `directory` holds nothing of these names yet. RP004 and RP005 name what is damaged; RC002 when the disk is full.
+    Tablespaces in `tablespaces`, by oid, are written to these directories and linked; others stay below `pg_tblspc`.
+    `tell` is given how many bytes are done. RP004 and RP005 name what is damaged; RC002 when the disk is full.
+
+    With `is_delta` the directory, which must be marked as half restored, may hold anything, also what a killed call
+    left: only what differs is fetched (`delta`). Without, it holds nothing of these names yet.
     """
+    if is_delta and not (directory / MARKER).exists():
+        raise errors.RC002.error(f"found no {MARKER} in {directory}, expected one before anything there is overwritten")
     files = repository.files(manifest)
-    control: list[Entry] = []
+    places = Places(directory, tablespaces, lambda path: files.find(path) is not None)
+    listed = Listed(files)
     with disk_errors(directory):
-        written = _write_all(files, _made(files.entries(), directory, control), directory, tell)
-        sync_filesystem(directory)
-        # A server starts from pg_control: it must not be there while anything else is missing.
-        written += _write_all(files, control, directory, lambda _: None)
-        sync_filesystem(directory)
-    if written != manifest.raw_bytes:
-        raise errors.RP005.error(
-            f"found {written} bytes in the files of {manifest.id}, expected {manifest.raw_bytes} by its manifest",
-            changed="the directory is marked as half restored",
-        )
-    return written
+        if is_delta:
+            remove_surplus(files, places)
+        places.link_tablespaces()
+        with ManifestMaker(directory, manifest) as made:
+            if is_delta:
+                fetched = write_differing(files, repository.comparison(), listed, places, made, tell)
+            else:
+                fetched = write_whole(files, listed, places, made, tell)
+            _require_size(listed, manifest)
+            fetched += _finish(files, listed, places, made)
+    return Written(bytes=made.bytes, fetched_bytes=fetched, files=made.files)
 
 
 @contextmanager
@@ -70,34 +103,35 @@ def sync_filesystem(path: Path) -> None:
         os.close(descriptor)
 
 
-def _made(entries: Iterable[Entry], directory: Path, control: list[Entry]) -> Iterator[Entry]:
-    """The files to be written, all but pg_control; directories and empty files are there before the next is given."""
-    for entry in entries:
-        path = directory / entry.path
-        if entry.kind is EntryKind.DIRECTORY:
-            path.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
-        elif entry.path == CONTROL_FILE:
-            control.append(entry)
-        else:
-            path.parent.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
-            if not entry.size:
-                path.touch(FILE_MODE)
-            yield entry
+def _finish(files: BackupFiles, listed: Listed, places: Places, made: ManifestMaker) -> int:
+    """The manifest is whole, everything is durable, and only then is the control file there; its bytes."""
+    control = listed.control
+    content = b"" if control is None else b"".join(bytes(piece) for _, _, piece in files.contents([control]))
+    if control is not None:
+        made.add(control.path, len(content), crc32c(content))
+    made.finish()
+    for path in places.tablespaces.values():
+        give_to_owner(path)
+    _sync(places)
+    if control is not None:
+        places.make_parent(control.path)
+        with FileWriter() as writer:
+            writer.begin(places.path_of(control.path), control.mode)
+            writer.write(content)
+        sync_filesystem(places.directory)
+    return len(content)
 
 
-def _write_all(files: BackupFiles, entries: Iterable[Entry], directory: Path, tell: Callable[[int], None]) -> int:
-    """How many bytes were written."""
-    done = told = 0
-    path = ""
-    with FileWriter() as writer:
-        for entry, _, piece in files.contents(entries):
-            if entry.path != path:
-                path = entry.path
-                writer.begin(directory / path)
-            writer.write(piece)
-            done += len(piece)
-            if done - told >= _TELL_EVERY:
-                told = done
-                tell(done)
-    tell(done)
-    return done
+def _sync(places: Places) -> None:
+    """Each file system that anything was written to, once."""
+    by_device = {path.stat().st_dev: path for path in (places.directory, *places.tablespaces.values())}
+    for path in by_device.values():
+        sync_filesystem(path)
+
+
+def _require_size(listed: Listed, manifest: BackupManifest) -> None:
+    if listed.bytes != manifest.raw_bytes:
+        raise errors.RP005.error(
+            f"found {listed.bytes} bytes in the files of {manifest.id}, expected {manifest.raw_bytes} by its manifest",
+            changed="the directory is marked as half restored",
+        )

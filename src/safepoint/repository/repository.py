@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
@@ -36,6 +36,7 @@ from safepoint.repository.commit.journal_audit import claimed_backups
 from safepoint.repository.commit.journal_entry import digest_of
 from safepoint.repository.commit.journal_event import expired, record_put
 from safepoint.repository.commit.manifest import open_manifest
+from safepoint.repository.maps.comparison import Comparison
 from safepoint.repository.maps.files import BackupFiles, OpenFile
 from safepoint.repository.maps.marking import packs_needed_by, require_known, surviving_packs
 from safepoint.repository.maps.nodes import NodeReader
@@ -48,6 +49,7 @@ from safepoint.repository.sealing import keys, objects
 from safepoint.repository.sealing.seal import DEFAULT_LEVEL, Keyring, Kind
 from safepoint.repository.wal import WalArchive
 from safepoint.repository.wal_journal import WalJournal
+from safepoint.repository.wal_lineages import ADOPTIONS, Branch, Followed
 from safepoint.repository.writing import BackupWriter, begin_backup
 from safepoint.stores.port import Store
 
@@ -193,6 +195,10 @@ class Repository:
         """The files of a backup, to be read."""
         return BackupFiles(self.blobs, manifest.root)
 
+    def comparison(self) -> Comparison:
+        """Tells whether bytes that stand elsewhere are those of a backup here."""
+        return Comparison(self.keyring)
+
     def open_file(self, manifest: BackupManifest, path: str) -> OpenFile:
         """One file of a backup, to be read at random; BK003 when the backup has none of this path."""
         return self.files(manifest).open(path)
@@ -224,9 +230,38 @@ class Repository:
         """WAL [start, start + len(data)), a piece of one segment, is durable; the same again is success, else RP007."""
         self._wal.put_range(cluster, timeline, start, data, history=history, mark=mark)
 
-    def wal_pieces(self, cluster: str) -> tuple[WalPiece, ...]:
-        """All segments and ranges of the cluster, sorted by timeline and start, from listings alone."""
-        return self._wal.pieces(cluster)
+    def wal_pieces(self, cluster: str, lineages: Collection[str] = ()) -> tuple[WalPiece, ...]:
+        """The segments and ranges of the cluster, sorted by timeline and start, from listings alone.
+
+        Of each timeline the lineage that is followed, or that is named in `lineages` (or whose digest begins so).
+        RP007 when two are stored and none was adopted or named.
+        """
+        return self._wal.pieces(cluster, lineages)
+
+    def wal_branches(self, cluster: str) -> tuple[Branch, ...]:
+        """Every lineage of the cluster's timelines of which anything is stored."""
+        return self._wal.branches(cluster)
+
+    def lineage_of(self, timeline: TimelineId, history: bytes) -> str:
+        """What this repository calls the lineage of a timeline with this history."""
+        return self._wal.lineage_of(timeline, history)
+
+    def holds_wal_segment(self, cluster: str, segment: WalSegment, data: bytes, *, history: bytes) -> bool:
+        """Whether the segment is there now with these bytes, by what is sealed in its head; RP005, RP007."""
+        return self._wal.holds_segment(cluster, segment, data, history=history)
+
+    def wal_switch_from(self, cluster: str, timeline: TimelineId) -> tuple[TimelineId, Lsn] | None:
+        """The later timeline that left this one first, of those that are followed, and where it did."""
+        return self._wal.switch_from(cluster, timeline)
+
+    def adopt_lineage(self, cluster: str, timeline: TimelineId, history: bytes, *, by: str) -> None:
+        """From now on WAL with this history is followed, and put, whatever else claims its timeline; durable."""
+        self.append_record(ADOPTIONS, self._wal.adoption(cluster, timeline, history, by=by, at=self.clock()))
+        self._wal.forget_followed()
+
+    def newest_adoption(self, cluster: str) -> Followed:
+        """Which timeline the newest adoption of the cluster follows; RP005 when one does not open: it is unknown."""
+        return self._wal.newest_adoption(cluster)
 
     def read_wal(self, piece: WalPiece) -> bytes:
         """The bytes of a piece that `wal_pieces` gave, checked; RP004, RP005."""
@@ -244,9 +279,13 @@ class Repository:
         """The timeline's history file is durable; RP007 when the timeline has another one."""
         self._wal.put_history(cluster, timeline, content)
 
-    def read_history(self, cluster: str, timeline: TimelineId) -> bytes | None:
-        """The timeline's history file, None when none is held; RP005, RP007."""
-        return self._wal.read_history(cluster, timeline)
+    def read_history(self, cluster: str, timeline: TimelineId, lineages: Collection[str] = ()) -> bytes | None:
+        """The history file of the lineage that `wal_pieces` takes, None when none is held; RP004, RP005, RP007."""
+        return self._wal.read_history(cluster, timeline, lineages)
+
+    def holds_history(self, cluster: str, timeline: TimelineId, content: bytes) -> bool:
+        """Whether this history is stored now; RP005."""
+        return self._wal.holds_history(cluster, timeline, content)
 
     def append_record(self, kind: str, record: JsonObject) -> None:
         """The record is durable, behind those this repository object appended before, whatever the clock did."""

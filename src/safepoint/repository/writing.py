@@ -69,6 +69,8 @@ class BackupWriter:
         self._packs = self._pack_writer(cluster, level)
         self.is_committed = False
         self.ingest: Ingest
+        self.built_upon: BackupManifest | None = None
+        """The parent, where it is there under the lease and all of it may be referred to."""
 
     def begin(self, parent: BackupManifest | None) -> Ingest:
         """Takes files in, on top of the parent when that is there under the lease."""
@@ -76,7 +78,9 @@ class BackupWriter:
         keys = IngestKeys(
             blob_ids=blob_id_key(keyring), fingerprints=fingerprint_keys(keyring.derive("page fingerprint"))
         )
-        self.ingest = Ingest(self._packs, keys, self._built_upon(parent), self._lease.renew)
+        files = self._usable_files(parent)
+        self.built_upon = None if files is None else parent
+        self.ingest = Ingest(self._packs, keys, files, self._lease.renew)
         return self.ingest
 
     def commit(self, manifest: BackupManifest) -> None:
@@ -122,9 +126,10 @@ class BackupWriter:
             tag=self._lease.tag,
             find_known=find_known if has_known else None,
             on_packs=lambda packs: self._indexes.extend(put_indexes(store, keyring, cluster, packs)),
+            keeps_packs=True,
         )
 
-    def _built_upon(self, parent: BackupManifest | None) -> BackupFiles | None:
+    def _usable_files(self, parent: BackupManifest | None) -> BackupFiles | None:
         """The parent, when it still exists under the lease and every blob it needs may be referred to."""
         repository = self._repository
         if parent is None or all(found.id != parent.id for found in repository.readable_backups()[0]):

@@ -22,6 +22,8 @@ _PLATFORM_KEYS: Mapping[str, tuple[str, ...]] = {
     "rds": ("instance", "region"),
 }
 _FILES_WITHIN_REACH = ("self-managed", "patroni")
+_A_TABLE = 2
+"""Parts of the path of [section.NAME]."""
 _NAMED = ("database", "repository", "tier", "drill", "scenario")
 
 
@@ -62,7 +64,7 @@ def _unknown_name(path: tuple[str | int, ...], name: str, section: str, known: M
     close = get_close_matches(name, known, n=1)
     question = f'; did you mean "{close[0]}"?' if close else ""
     text = f"found {kinds.quoted(name)}, expected the name of a [{section}] (known: {names}){question}"
-    return Finding(path=path, text=text, at_key=path[0] == "wal")
+    return Finding(path=path, text=text, at_key=path[0] == "wal" and len(path) == _A_TABLE)
 
 
 def _no_database(raw: Raw) -> Iterator[Finding]:
@@ -91,10 +93,16 @@ def _dangling(raw: Raw) -> Iterator[Finding]:
             for _, other in _texts(table.get(key)):
                 if other not in known:
                     yield _unknown_name((section, name, key), other, section, known)
-    for name, table in tables(raw, "tier").items():
+    for section in ("tier", "wal"):
+        yield from _dangling_repositories(raw, section)
+
+
+def _dangling_repositories(raw: Raw, section: str) -> Iterator[Finding]:
+    repositories = tables(raw, "repository")
+    for name, table in tables(raw, section).items():
         for index, other in _texts(table.get("repository")):
             if other not in repositories:
-                yield _unknown_name(("tier", name, "repository", index), other, "repository", repositories)
+                yield _unknown_name((section, name, "repository", index), other, "repository", repositories)
 
 
 def _cycles(raw: Raw) -> Iterator[Finding]:
@@ -134,13 +142,24 @@ def _same_url(raw: Raw) -> Iterator[Finding]:
 
 
 def _same_repository(raw: Raw) -> Iterator[Finding]:
-    for name, table in tables(raw, "tier").items():
-        seen: set[str] = set()
-        for index, other in _texts(table.get("repository")):
-            if other in seen:
-                text = f"found {kinds.quoted(other)} again, expected each repository once"
-                yield Finding(path=("tier", name, "repository", index), text=text)
-            seen.add(other)
+    for section in ("tier", "wal"):
+        for name, table in tables(raw, section).items():
+            seen: set[str] = set()
+            for index, other in _texts(table.get("repository")):
+                if other in seen:
+                    text = f"found {kinds.quoted(other)} again, expected each repository once"
+                    yield Finding(path=(section, name, "repository", index), text=text)
+                seen.add(other)
+
+
+def _wal_needs_a_required_one(raw: Raw) -> Iterator[Finding]:
+    """Somebody must hold what is acknowledged to a server."""
+    repositories = tables(raw, "repository")
+    for name, table in tables(raw, "wal").items():
+        named = [repositories[other] for _, other in _texts(table.get("repository")) if other in repositories]
+        if named and all(other.get("mode") == RepositoryMode.EVENTUAL.value for other in named):
+            text = 'found only repositories of mode "eventual", expected a required one to refill them from'
+            yield Finding(path=("wal", name, "repository"), text=text)
 
 
 def _shared_folders(raw: Raw) -> Iterator[Finding]:
@@ -217,6 +236,7 @@ _CHECKS: tuple[Callable[[Raw], Iterator[Finding]], ...] = (
     _cycles,
     _same_url,
     _same_repository,
+    _wal_needs_a_required_one,
     _shared_folders,
     _platform_keys,
     _nowhere_to_keep,

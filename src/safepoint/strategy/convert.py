@@ -19,7 +19,7 @@ def strategy_of(file: schema.FileTable, *, path: Path, raw: Mapping[str, Any]) -
         path=path,
         databases=tuple(_database(name, file.database, base) for name in file.database),
         repositories=repositories,
-        wal=tuple(values.WalStrategy(name=name, keep=table.keep) for name, table in file.wal.items()),
+        wal=tuple(_wal(name, table) for name, table in file.wal.items()),
         tiers=tuple(_tier(name, table, repositories) for name, table in file.tier.items()),
         drills=tuple(_drill(name, table) for name, table in file.drill.items()),
         scenarios=tuple(_scenario(name, table) for name, table in file.scenario.items()),
@@ -68,6 +68,16 @@ def _tier(
         schedule=table.schedule,
         compression=table.compression,
         repositories=tuple(table.repository) or (repositories[0].name,),
+    )
+
+
+def _wal(name: str, table: schema.WalTable) -> values.WalStrategy:
+    return values.WalStrategy(
+        name=name,
+        keep=table.keep,
+        repositories=tuple(table.repository),
+        canary=table.canary,
+        slot_limit=table.slot_limit,
     )
 
 

@@ -20,6 +20,7 @@ REFERENCE = 'a reference like "env:NAME", "file:path" or "cmd:command"'
 CONNECTION = 'a reference like "env:DATABASE_URL", or a postgresql:// URL without a password'
 REPOSITORY_URL = 'a folder ("file:/path"), "s3://…", "gs://…" or "az://…" without credentials, or "env:NAME"'
 CHANNEL = 'a reference like "env:SLACK_URL", or "sns:arn:…" or "mailto:…"'
+SIZE = "a size like 512MB or 10GB"
 NAME = "letters, digits, '-', '_' and '.', at most 63, the first a letter or digit"
 
 _REFERENCE = re.compile(r"(env|file|cmd):(.*)", re.DOTALL)
@@ -29,6 +30,9 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _SECRET_PARAMETER = re.compile(
     r"[?&]([^=&]*(password|secret|token|credential|api_?key|access_?key)[^=&]*|key|sig|sas)=", re.IGNORECASE
 )
+_SIZE = re.compile(r"([0-9]{1,12})(kB|MB|GB|TB)")
+_SIZE_UNITS = {"kB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
+_SHORTEST_CANARY = timedelta(seconds=1)
 _SHOWN = 60
 
 
@@ -51,6 +55,22 @@ def positive_duration(text: str) -> timedelta:
     if not value:
         raise ValueError(f"found {quoted(text)}, expected a duration above zero")
     return value
+
+
+def canary_duration(text: str) -> timedelta:
+    """Between two canary rows: at least a second, for each costs a commit."""
+    value = duration(text)
+    if value < _SHORTEST_CANARY:
+        raise ValueError(f"found {quoted(text)}, expected a duration of at least 1s, like 10s")
+    return value
+
+
+def size(text: str) -> int:
+    """Bytes, above zero, in the units of PostgreSQL's settings: a kB is 1024 of them."""
+    match = _SIZE.fullmatch(text)
+    if match is None or not int(match[1]):
+        raise ValueError(f"found {quoted(text)}, expected {SIZE}")
+    return int(match[1]) * _SIZE_UNITS[match[2]]
 
 
 def name(text: str) -> str:

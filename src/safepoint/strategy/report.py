@@ -21,14 +21,10 @@ from safepoint.strategy.values import (
 
 # Patterns of keys that are validated and kept, while no verb acts on them yet; `*` is any name.
 _UNUSED: tuple[tuple[str, ...], ...] = (
-    ("database", "*", "data"),
-    ("database", "*", "replica"),
     ("database", "*", "instance"),
     ("database", "*", "region"),
     ("database", "*", "api"),
     ("repository", "*", "sibling_of"),
-    ("repository", "*", "mode"),
-    ("wal", "*", "keep"),
     ("tier", "*", "keep"),
     ("tier", "*", "schedule"),
     ("drill", "*"),

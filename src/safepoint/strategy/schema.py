@@ -112,6 +112,8 @@ def _one_or_more(value: object) -> object:
 _DURATION = "a duration like 15m, 1h or 30d"
 _Duration = Annotated[timedelta, _text(kinds.duration, _DURATION)]
 _PositiveDuration = Annotated[timedelta, _text(kinds.positive_duration, _DURATION)]
+_CanaryDuration = Annotated[timedelta, _text(kinds.canary_duration, "a duration of at least 1s, like 10s")]
+_Size = Annotated[int, _text(kinds.size, kinds.SIZE)]
 _Connection = Annotated[Reference, _text(kinds.connection_url, kinds.CONNECTION, may_be_secret=True)]
 _RepositoryUrl = Annotated[Reference, _text(kinds.repository_url, kinds.REPOSITORY_URL, may_be_secret=True)]
 _Key = Annotated[
@@ -167,6 +169,9 @@ class WalTable(Table):
     """[wal.DATABASE]."""
 
     keep: _PositiveDuration = Field(description=_DURATION)
+    repository: _Names = Field(default=[], description="the name of a repository, or an array of names")
+    canary: _CanaryDuration | None = None
+    slot_limit: _Size | None = None
 
 
 class TierTable(Table):

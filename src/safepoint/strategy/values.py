@@ -150,10 +150,17 @@ class RepositoryStrategy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WalStrategy:
-    """Within `keep` any instant of this database is to be restorable."""
+    """Within `keep` any instant of this database is to be restorable.
+
+    `repositories` take its WAL (none named: all). A `canary` row is written so often, if at all. `slot_limit` are the
+    bytes of WAL that a server may hold back for a slot before that is an alarm; None: what the server itself allows.
+    """
 
     name: str
     keep: timedelta
+    repositories: tuple[str, ...] = ()
+    canary: timedelta | None = None
+    slot_limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -264,6 +271,14 @@ class Strategy:
     def wal_of(self, database: str) -> WalStrategy | None:
         """The WAL window of a database, if the file states one."""
         return next((wal for wal in self.wal if wal.name == database), None)
+
+    def wal_repositories(self, database: str) -> tuple[RepositoryStrategy, ...]:
+        """Those that take a database's WAL, required ones first; CF006 when the strategy has none."""
+        self.repository()
+        wal = self.wal_of(database)
+        names = (wal.repositories if wal else ()) or tuple(repository.name for repository in self.repositories)
+        chosen = (self.repository(name) for name in names)
+        return tuple(sorted(chosen, key=lambda repository: repository.mode is not RepositoryMode.REQUIRED))
 
 
 class _Named(Protocol):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC
+from datetime import UTC, datetime
 
 from safepoint import errors
 from safepoint.backup.fetch_coverage import fetch_coverage
@@ -51,19 +51,35 @@ class Holdings:
     unreadable: tuple[str, ...] = ()
 
 
-def holdings_of(repository: Repository, database: str) -> Holdings:
-    """What is held of the database; BK002 when two clusters share its name."""
+def holdings_of(
+    repository: Repository,
+    database: str,
+    *,
+    around: Collection[datetime] = (),
+    lineages: Collection[str] = (),
+) -> Holdings:
+    """What is held of the database; BK002 when two clusters share its name.
+
+    `around` are instants next to which coverage is to know the marks; `lineages` are taken instead of those followed.
+    """
     readable, unreadable = repository.readable_backups()
     backups = tuple(backup for backup in readable if backup.database == database)
+    cluster = only_cluster(backups, database)
+    coverage = Coverage(intervals=(), gaps=())
+    if cluster is not None:
+        coverage = fetch_coverage(repository, cluster, backups, around=around, lineages=lineages)
+    return Holdings(cluster=cluster, backups=backups, coverage=coverage, unreadable=unreadable)
+
+
+def only_cluster(backups: Sequence[BackupManifest], database: str) -> str | None:
+    """The cluster of the backups under one name, None without any; BK002 when there are two."""
     clusters = sorted({backup.system_identifier for backup in backups})
     if len(clusters) > 1:
         raise errors.BK002.error(
             f"found backups of {len(clusters)} clusters under {database} ({', '.join(clusters)}), expected one",
             hints=[errors.run("see which is which: `safepoint backups`")],
         )
-    cluster = clusters[0] if clusters else None
-    coverage = fetch_coverage(repository, cluster, backups) if cluster else Coverage(intervals=(), gaps=())
-    return Holdings(cluster=cluster, backups=backups, coverage=coverage, unreadable=unreadable)
+    return clusters[0] if clusters else None
 
 
 def databases_in(repository: Repository) -> list[str]:

@@ -8,12 +8,14 @@ from typing import Any
 
 import psycopg
 
+from safepoint.backup.summaries_trust import distrust_of
 from safepoint.errors import SafepointError, Unreachable
 from safepoint.migration.status import State as MigrationState
 from safepoint.model.measures import Clock, system_clock
 from safepoint.monitoring.situation import (
     BackupSeen,
     MigrationsSeen,
+    OtherWalSeen,
     RepositorySeen,
     ServerSeen,
     Situation,
@@ -31,6 +33,7 @@ from safepoint.workflows.check_record import last_check
 from safepoint.workflows.held import NOT_READ, Holdings, Proven, first_tier, holdings_of, proofs_of
 from safepoint.workflows.migrate import survey_migrations
 from safepoint.workflows.project import Project
+from safepoint.workflows.wal_status import look_at_wal_repository
 
 _OF_THE_STORE = ("RP", "ST")
 """How the codes begin of errors that the repository's store gave, or what lies in it."""
@@ -51,6 +54,7 @@ class _Held:
     obstacle: str = ""
     unreadable: tuple[str, ...] = ()
     repository: RepositorySeen | None = None
+    summaries_doubt: str = ""
 
 
 def situation_of(project: Project, name: str, *, clock: Clock = system_clock) -> Situation:
@@ -58,6 +62,7 @@ def situation_of(project: Project, name: str, *, clock: Clock = system_clock) ->
     database = project.strategy.database(name)
     server, server_obstacle, is_server_down = _look_at_server(project, database)
     held = _look_at_repository(project, database)
+    stated = project.strategy.wal_of(database.name)
     return Situation(
         database=database.name,
         now=server.clock if server else clock(),
@@ -72,7 +77,10 @@ def situation_of(project: Project, name: str, *, clock: Clock = system_clock) ->
         backups=held.backups,
         unreadable=held.unreadable,
         repository=held.repository,
+        summaries_doubt=held.summaries_doubt,
         wal=held.wal,
+        slot_limit=None if stated is None else stated.slot_limit,
+        other_wal=_look_at_other_wal(project, database, held.cluster),
         migrations=tuple(_look_at_migrations(project, database, item.name) for item in database.migrations),
     )
 
@@ -122,6 +130,7 @@ def _look_at_repository(project: Project, database: DatabaseStrategy) -> _Held:
     try:
         held = holdings_of(repository, database.name)
         proofs = proofs_of(repository)
+        distrust = None if held.cluster is None else distrust_of(repository, held.cluster)
     except SafepointError as error:
         return _Held(obstacle=error.message, repository=seen)
     backups = tuple(
@@ -133,11 +142,39 @@ def _look_at_repository(project: Project, database: DatabaseStrategy) -> _Held:
             stopped_at=backup.stopped_at,
             proof=proofs.get(backup.id, NOT_READ).level,
             is_damaged=proofs.get(backup.id, NOT_READ).is_damaged,
+            damaged_pages=len(backup.damaged_pages),
+            first_damage=next((f"block {page.block} of {page.path}" for page in backup.damaged_pages), ""),
         )
         for backup in held.backups
     )
     wal = WalSeen(latest=_latest(held, proofs), gaps=held.coverage.gaps) if backups else None
-    return _Held(cluster=held.cluster, backups=backups, wal=wal, unreadable=held.unreadable, repository=seen)
+    return _Held(
+        cluster=held.cluster,
+        backups=backups,
+        wal=wal,
+        unreadable=held.unreadable,
+        repository=seen,
+        summaries_doubt="" if distrust is None else str(distrust),
+    )
+
+
+def _look_at_other_wal(project: Project, database: DatabaseStrategy, cluster: str | None) -> tuple[OtherWalSeen, ...]:
+    """What the repositories beside the first have of the database's WAL."""
+    if not project.strategy.repositories or database.platform is not Platform.SELF_MANAGED or cluster is None:
+        return ()
+    first = project.strategy.repository()
+    others = [other for other in project.strategy.wal_repositories(database.name) if other != first]
+    found: list[OtherWalSeen] = []
+    for other in others:
+        report = look_at_wal_repository(project, database.name, other, cluster)
+        seen = OtherWalSeen(
+            repository=other.name,
+            is_required=report.is_required,
+            latest=None if report.mark is None else report.mark.clock,
+            obstacle=report.obstacle,
+        )
+        found.append(seen)
+    return tuple(found)
 
 
 def _closed(error: SafepointError) -> RepositorySeen:

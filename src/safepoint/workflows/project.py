@@ -18,6 +18,7 @@ from safepoint.stores import open_store
 from safepoint.strategy import (
     DatabaseStrategy,
     Platform,
+    Reference,
     RepositoryStrategy,
     Strategy,
     find_strategy,
@@ -44,9 +45,13 @@ class Project:
 
     def database_url(self, database: DatabaseStrategy) -> DatabaseUrl:
         """Where the database is; the direct URL where there is one. CF003 when the reference leads nowhere."""
+        return self.url_of(database.connection)
+
+    def url_of(self, reference: Reference) -> DatabaseUrl:
+        """Where that reference to a server leads. CF003 when it leads nowhere."""
         from safepoint.postgres.url import DatabaseUrl  # noqa: PLC0415 - psycopg: 0.1 s that care of a repository saves
 
-        return DatabaseUrl.parse(resolve_in(self.strategy, database.connection, self.environment).reveal())
+        return DatabaseUrl.parse(resolve_in(self.strategy, reference, self.environment).reveal())
 
     def self_managed(self, name: str | None) -> DatabaseStrategy:
         """The database of that name, when its platform lets one reach its WAL and files; CF004 otherwise."""

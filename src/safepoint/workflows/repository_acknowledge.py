@@ -44,7 +44,7 @@ def prepare_acknowledgement(
     repository = place.open()
     found = journal_findings(repository)
     chosen = tuple({each.identity: each for each in _chosen(found, beginnings)}.values())
-    who = by or _me()
+    who = by or this_person()
     plan = care_plan(
         "acknowledge",
         place.name,
@@ -105,7 +105,8 @@ def _chosen(found: Sequence[JournalFinding], beginnings: Sequence[str]) -> Itera
         yield matching[0]
 
 
-def _me() -> str:
+def this_person() -> str:
+    """Who runs this, and where, for records."""
     try:
         return f"{getpass.getuser()} on {socket.gethostname()}"
     except (OSError, KeyError):  # a container's user without a name

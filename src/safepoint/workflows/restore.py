@@ -9,65 +9,55 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
 from safepoint import errors
-from safepoint.errors import Damaged, SafepointError
-from safepoint.model.json_value import Json
-from safepoint.postgres.connect import connect
+from safepoint.errors import Damaged
+from safepoint.model.history import Ancestor, parse_history
+from safepoint.model.json_value import JsonObject
+from safepoint.model.lsn import TimelineId
+from safepoint.postgres.binaries import find_binaries
 from safepoint.postgres.url import DatabaseUrl
-from safepoint.recovery.configuration import PRODUCTION
+from safepoint.recovery.actions import require_admission, restore_actions
+from safepoint.recovery.choice import BEYOND, TimelineRule, choose, passed_over, require_known
 from safepoint.recovery.directory import MARKER
-from safepoint.recovery.plan import plan_restore, proofs_of, restore_actions
-from safepoint.recovery.proofs import Proof, Question
-from safepoint.recovery.targets import PinnedRecovery, choose, parse_target, passed_over
-from safepoint.recovery.verdict import level_of
+from safepoint.recovery.export import require_mapped
+from safepoint.recovery.forecast import (
+    expected_seconds,
+    expected_text,
+    timeline_text,
+    timelines_text,
+    transaction_note,
+)
+from safepoint.recovery.options import Purpose, RestoreOptions
+from safepoint.recovery.plan import plan_restore
+from safepoint.recovery.proofs import Question
+from safepoint.recovery.restore_points import find_restore_point
+from safepoint.recovery.tablespaces import chosen_tablespaces
+from safepoint.recovery.targets import PinnedRecovery, RecoveryTarget, TargetKind, parse_target
 from safepoint.repository import Repository
 from safepoint.steps.execute import Observer, Run, execute
 from safepoint.steps.journal import open_file_journal, read_file_journal
 from safepoint.steps.plan import Plan
-from safepoint.workflows import held
 from safepoint.workflows.held import RESTORES, Holdings, chosen_backup, holdings_of, only_database
 from safepoint.workflows.places import state_directory
 from safepoint.workflows.project import Project
 from safepoint.workflows.repository_location import located_at
-
-_DATABASES = """
-SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate AND datname <> 'postgres' ORDER BY 1
-"""
+from safepoint.workflows.suspects import suspects_in
 
 _DAMAGE_OF_REPOSITORY = frozenset({errors.RP004, errors.RP005, errors.BK004, errors.WL002})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """Where to restore from: a repository, and the database's name in it."""
+    """Where to restore from: a repository, and the database's name in it; `primary` is whom a standby follows."""
 
     repository: Repository
     database: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Restored:
-    """A copy that was handed over. `evidence` says whether the repository took the record."""
-
-    backup: str
-    target: str
-    replayed: str
-    last_commit: str | None
-    data: Path
-    url: DatabaseUrl
-    proofs: tuple[Proof, ...]
-    seconds: Mapping[str, float]
-    evidence: str
-
-    @property
-    def configuration(self) -> Path:
-        """Where production's configuration is kept; the copy has one of its own."""
-        return self.data / PRODUCTION
+    primary: DatabaseUrl | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +69,14 @@ class Restore:
     into: Path
     backup: str
     target: str
+    raw_bytes: int
+    wal_bytes: int
+    options: RestoreOptions
+
+    def admit(self) -> None:
+        """RC002 where the directory, or a tablespace's, would be refused as things are now. Touches nothing."""
+        if not self._is_under_way(journal_path(self.plan)):
+            require_admission(self.source.repository, self.plan)
 
     def execute(self, observer: Observer) -> Run:
         """The copy runs in `into`, proven; killed anywhere, the same command goes on or begins afresh.
@@ -86,11 +84,15 @@ class Restore:
         Interrupted or failed, no server of it runs. SP002 when another process carries out the same plan, CF007 when
         the journal cannot be written.
         """
-        path = _journal_path(self.plan)
+        path = journal_path(self.plan)
         if not self._is_under_way(path):
             path.unlink(missing_ok=True)
         try:
-            with open_file_journal(path, self.plan) as journal, restore_actions(self.source.repository) as actions:
+            primary = self.source.primary if self.options.purpose is Purpose.STANDBY else None
+            with (
+                open_file_journal(path, self.plan) as journal,
+                restore_actions(self.source.repository, primary=primary) as actions,
+            ):
                 return execute(self.plan, actions=actions, journal=journal, observer=observer)
         except Damaged as error:
             if error.spec in _DAMAGE_OF_REPOSITORY:
@@ -109,10 +111,14 @@ class Restore:
         return isinstance(marker, dict) and cast("dict[str, Any]", marker).get("plan") == self.plan.id
 
 
-def source_of(project: Project, name: str | None, repository: str | None) -> Source:
-    """The database of a strategy, in the repository of that name, or the first."""
+def source_of(project: Project, name: str | None, repository: str | None, *, with_primary: bool = False) -> Source:
+    """The database of a strategy, in the repository of that name, or the first; its server's URL where it is needed."""
     database = project.self_managed(name)
-    return Source(repository=project.repository(repository), database=database.name)
+    return Source(
+        repository=project.repository(repository),
+        database=database.name,
+        primary=project.database_url(database) if with_primary else None,
+    )
 
 
 def source_at(url: str, key: str, name: str | None, environment: Mapping[str, str] = os.environ) -> Source:
@@ -120,6 +126,26 @@ def source_at(url: str, key: str, name: str | None, environment: Mapping[str, st
     repository = located_at(url, key, environment).open()
     command = f"safepoint restore {{}} --repository {url} --to TARGET --into DIR"
     return Source(repository=repository, database=only_database(repository, name, url, command))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What a restore is asked for: where to end, from what, and how it is put down.
+
+    `timeline` is a number, `latest` or `current`; `tablespaces` are as given on the command line. An export is of the
+    end of a backup.
+    """
+
+    to: str = "latest"
+    is_exclusive: bool = False
+    timeline: str = "latest"
+    lineage: str | None = None
+    backup_id: str | None = None
+    purpose: Purpose = Purpose.COPY
+    promotes: bool = True
+    is_delta: bool = False
+    tablespaces: Sequence[str] = ()
+    queries: Sequence[str] = ()
 
 
 def prepare_restore(
@@ -131,62 +157,146 @@ def prepare_restore(
     queries: Sequence[str] = (),
     backup_id: str | None = None,
 ) -> Restore:
-    """The plan of a restore; RC001, RC005 when the target cannot be reached or read. Touches nothing.
+    """The plan of an ordinary copy; see `prepare`."""
+    return prepare(source, Wish(to=to, promotes=promotes, queries=queries, backup_id=backup_id), into)
+
+
+def prepare(source: Source, wish: Wish, into: Path) -> Restore:
+    """The plan of a restore; RC001, RC005, RC008 when the target cannot be reached, read or found. Touches nothing.
 
     From the newest backup that reaches the target and is not known to be damaged, or from the one of `backup_id`,
     whatever is known of it (BK003 when there is none).
     """
-    target = parse_target(to)
-    holdings = holdings_of(source.repository, source.database)
-    suspects = _suspects(source.repository)
-    if backup_id is None:
-        pinned = choose(target, holdings.coverage, holdings.backups, damaged=suspects.damaged)
-    else:
-        named = chosen_backup(source.repository, source.database, backup_id)
-        pinned = choose(target, holdings.coverage, [named])
-    backup = next(backup for backup in holdings.backups if backup.id == pinned.backup_id)
+    asked = parse_target(wish.to, is_exclusive=wish.is_exclusive)
+    _require_sense(wish, asked, source)
+    timeline = parse_timeline(wish.timeline)
+    lineages = () if wish.lineage is None else (wish.lineage,)
+    around = () if asked.time is None else (asked.time, asked.time + BEYOND)
+    holdings = holdings_of(source.repository, source.database, around=around, lineages=lineages)
+    suspects = suspects_in(source.repository)
+    backups = holdings.backups
+    if wish.backup_id is not None:
+        backups = (chosen_backup(source.repository, source.database, wish.backup_id),)
+    target, timeline_taken = _found(source.repository, holdings, asked, timeline, lineages)
+    pinned = choose(
+        target,
+        holdings.coverage,
+        backups,
+        timeline=timeline_taken,
+        damaged=() if wish.backup_id is not None else suspects.damaged,
+    )
+    pinned = replace(pinned, lineages=lineages)
+    backup = next(backup for backup in backups if backup.id == pinned.backup_id)
+    options = RestoreOptions(
+        purpose=wish.purpose,
+        promotes=wish.promotes and wish.purpose is Purpose.COPY,
+        is_delta=wish.is_delta,
+        tablespaces=tuple(sorted(chosen_tablespaces(wish.tablespaces, backup.tablespaces).items())),
+    )
+    if options.purpose is Purpose.EXPORT:
+        require_mapped(backup.tablespaces, dict(options.tablespaces))
     plan = plan_restore(
         pinned,
         backup,
         into=into,
-        promotes=promotes,
-        questions=[Question(database=source.database, query=query) for query in queries],
-        facts=_passed_over(pinned, holdings, suspects.damaged) if backup_id is None else (),
-        warnings=[*suspects.warnings_for(backup.id), *_unreadable(holdings)],
+        questions=[Question(database=source.database, query=query) for query in wish.queries],
+        facts=[
+            *(_passed_over(pinned, holdings, suspects.damaged) if wish.backup_id is None else ()),
+            ("timeline", timeline_text(pinned, timeline)),
+            ("timelines", timelines_text(holdings.coverage, _histories(source.repository, holdings, lineages))),
+            *transaction_note(pinned, backup, asked.xid),
+            ("expected", expected_text(expected_seconds(backup, pinned, _earlier(source.repository)))),
+        ],
+        warnings=[*suspects.warnings_for(backup.id), *_unreadable(holdings), *_standby_warnings(options)],
+        options=options,
     )
-    return Restore(plan=plan, source=source, into=into.absolute(), backup=backup.id, target=str(pinned.target))
+    return Restore(
+        plan=plan,
+        source=source,
+        into=into.absolute(),
+        backup=backup.id,
+        target=str(pinned.target),
+        raw_bytes=backup.raw_bytes,
+        wal_bytes=pinned.wal_bytes,
+        options=options,
+    )
+
+
+def parse_timeline(text: str) -> TimelineId | TimelineRule:
+    """`latest`, `current` or a number as PostgreSQL writes it in decimal; RC005 for anything else."""
+    if text in {rule.value for rule in TimelineRule}:
+        return TimelineRule(text)
+    if text.isdecimal() and text.isascii() and 0 < int(text) < 1 << 32:
+        return TimelineId(int(text))
+    raise errors.RC005.error(f"found timeline {text!r}, expected `latest`, `current` or a number from 1")
+
+
+def _require_sense(wish: Wish, target: RecoveryTarget, source: Source) -> None:
+    if wish.purpose is Purpose.EXPORT and target.kind is not TargetKind.IMMEDIATE:
+        raise errors.RC005.error(
+            f"found target {target} for an export, expected `immediate`: no server is started that could replay, and "
+            "what is exported is the state at the end of a backup",
+            hints=[errors.run("choose a backup with `--to immediate --backup ID`, or leave `--export` out")],
+        )
+    if wish.purpose is Purpose.STANDBY and target.kind is not TargetKind.LATEST:
+        raise errors.RC005.error(f"found target {target} for a standby, expected `latest`: it follows its primary")
+    if wish.purpose is Purpose.STANDBY and source.primary is None:
+        raise errors.RC009.error(
+            "found a repository's URL alone, expected a strategy file: a standby follows the database it names",
+            hints=[errors.run("run it where safepoint.toml is, with the repository's name: `--repository NAME`")],
+        )
+
+
+def _found(
+    repository: Repository,
+    holdings: Holdings,
+    target: RecoveryTarget,
+    timeline: TimelineId | TimelineRule,
+    lineages: Collection[str],
+) -> tuple[RecoveryTarget, TimelineId | TimelineRule]:
+    """The target, a restore point with its position and on its own timeline; RC001, RC008."""
+    if target.name is None or not holdings.backups or holdings.cluster is None:
+        return target, timeline
+    require_known(timeline, holdings.coverage)
+    newest = holdings.backups[-1]
+    wanted = [found for found in holdings.coverage.intervals if timeline in {*TimelineRule, found.timeline}]
+    point = find_restore_point(
+        repository,
+        repository.wal_pieces(holdings.cluster, lineages),
+        wanted,
+        target.name,
+        segment_size=newest.segment_size,
+        binaries=find_binaries(newest.version.major),
+    )
+    return replace(target, lsn=point.end), point.timeline
+
+
+def _histories(
+    repository: Repository, holdings: Holdings, lineages: Collection[str]
+) -> dict[TimelineId, tuple[Ancestor, ...]]:
+    found: dict[TimelineId, tuple[Ancestor, ...]] = {}
+    for timeline in {interval.timeline for interval in holdings.coverage.intervals} - {TimelineId(1)}:
+        content = repository.read_history(holdings.cluster or "", timeline, lineages)
+        with suppress(ValueError):
+            found[timeline] = parse_history(content or b"")
+    return found
+
+
+def _earlier(repository: Repository) -> Sequence[JsonObject]:
+    """Restores on record; none when they cannot be read: they only tell how long it will take."""
+    with suppress(Damaged):
+        return repository.records(RESTORES)
+    return ()
+
+
+def _standby_warnings(options: RestoreOptions) -> list[str]:
+    if options.purpose is not Purpose.STANDBY:
+        return []
+    return ["a replication slot is made on the primary, which keeps WAL there: drop it when the standby is given up"]
 
 
 def _unreadable(holdings: Holdings) -> list[str]:
     return [f"{name} does not open: what it lists is passed over" for name in holdings.unreadable]
-
-
-def conclude(restore: Restore, run: Run) -> Restored:
-    """What came of it, and the record of it in the repository; only then is the restore no longer under way."""
-    proofs = proofs_of(run.outcomes)
-    finish, recover = run.outcomes["finish"], run.outcomes["recover"]
-    record: dict[str, Json] = {
-        "backup": restore.backup,
-        "proof": level_of(proofs).value,
-        "at": datetime.now(UTC).isoformat(),
-        "replayed": recover["replayed"],
-        "seconds": dict(run.seconds),
-        "proofs": [proof.to_json() for proof in proofs],
-    }
-    evidence = _record(restore.source.repository, record)
-    restored = Restored(
-        backup=restore.backup,
-        target=restore.target,
-        replayed=str(recover["replayed"]),
-        last_commit=None if recover["last_commit"] is None else str(recover["last_commit"]),
-        data=Path(str(finish["data"])),
-        url=_url_of(DatabaseUrl.parse(str(finish["url"])), restore.source.database),
-        proofs=proofs,
-        seconds=run.seconds,
-        evidence=evidence,
-    )
-    _journal_path(restore.plan).unlink(missing_ok=True)
-    return restored
 
 
 def _mending(database: str) -> tuple[errors.Hint, ...]:
@@ -199,34 +309,8 @@ def _mending(database: str) -> tuple[errors.Hint, ...]:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Suspects:
-    """The backups that their last verification, or a check, found damaged; `unknown` says why that cannot be known."""
-
-    damaged: frozenset[str]
-    unknown: str | None = None
-
-    def warnings_for(self, backup_id: str) -> list[str]:
-        if self.unknown is not None:
-            return [f"which backups were found damaged is unknown: {self.unknown}"]
-        if backup_id in self.damaged:
-            return [
-                f"the last verification, or check, of {backup_id} found damage; every file is checked as it is written"
-            ]
-        return []
-
-
-def _suspects(repository: Repository) -> _Suspects:
-    try:
-        proven = held.proofs_of(repository)
-    except Damaged as error:
-        # Evidence that cannot be read keeps nobody from what is left: files and WAL are checked anyway.
-        return _Suspects(damaged=frozenset(), unknown=error.message)
-    return _Suspects(damaged=frozenset(name for name, known in proven.items() if known.is_damaged))
-
-
 def _passed_over(pinned: PinnedRecovery, holdings: Holdings, damaged: Collection[str]) -> list[tuple[str, str]]:
-    names = passed_over(pinned, holdings.coverage, damaged)
+    names = passed_over(pinned, holdings.coverage, damaged, holdings.backups)
     return [("passed over", f"{name}: its last verification, or check, found damage") for name in names]
 
 
@@ -239,22 +323,6 @@ def _has_begun_to_finish(journal: Path) -> bool:
     return any(entry.step == "finish" for entry in entries)
 
 
-def _journal_path(plan: Plan) -> Path:
+def journal_path(plan: Plan) -> Path:
+    """Where the plan's journal is kept while it is under way."""
     return state_directory() / "journals" / f"{plan.id}.jsonl"
-
-
-def _record(repository: Repository, record: dict[str, Json]) -> str:
-    try:
-        repository.append_record(RESTORES, record)
-    except SafepointError as error:
-        return f"not recorded: {error.message}"
-    return "recorded"
-
-
-def _url_of(url: DatabaseUrl, name: str) -> DatabaseUrl:
-    """The copy's URL for the database of that name, else for the only one, else for `postgres`."""
-    with connect(url) as connection:
-        names = [str(row[0]) for row in connection.execute(_DATABASES).fetchall()]
-    if name in names:
-        return url.with_database(name)
-    return url.with_database(names[0]) if len(names) == 1 else url

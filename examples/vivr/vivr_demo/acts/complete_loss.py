@@ -12,6 +12,7 @@ _BUSY_SECONDS = 3.0
 
 def lose_everything(story: Story) -> None:
     """The shop serves again from a new host that was told the repository's URL and key, nothing else."""
+    story.adopt_copy()
     story.start_receiver()
     story.terminal.safepoint("backup", "vivr", "--tier", "daily")
     time.sleep(_BUSY_SECONDS)

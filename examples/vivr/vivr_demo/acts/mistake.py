@@ -63,6 +63,7 @@ def make_a_mistake(story: Story) -> None:
         restored=restored,
         proofs=[_prove_day_is_back(DatabaseUrl.parse(restored["url"]), before)],
     )
+    story.adopt_copy()
     story.start_receiver()
     taken = story.terminal.safepoint("backup", "vivr", "--tier", "daily")
     story.happened(f"the new timeline has a backup of its own: {taken['backup']}")

@@ -15,9 +15,10 @@ from safepoint.cli.options import (
     PlaceOption,
     command,
 )
+from safepoint.cli.printable import line
 from safepoint.cli.show import data, print_json, print_table, talk
 from safepoint.errors import ExitCode
-from safepoint.model.measures import format_bytes, format_instant
+from safepoint.model.measures import format_bytes, format_count, format_instant
 from safepoint.repository import Repository
 from safepoint.workflows.back_up import backup_to_json
 from safepoint.workflows.held import (
@@ -87,11 +88,17 @@ def _print(held: Holdings, level: Mapping[str, str]) -> None:
     print_table(("backup", "tier", "ended", "timeline", "size", "added", "proof"), rows)
     for unreadable in held.unreadable:
         talk.print(f"warning: {unreadable} does not open: whose backup it is cannot be said")
+    for item in held.backups:
+        if item.damaged_pages:
+            count = format_count(len(item.damaged_pages), "page")
+            first = item.damaged_pages[0]
+            text = f"warning: {item.id} holds {count} damaged in the server: block {first.block} of {first.path}, …"
+            talk.print(line(text, style="yellow"))
     if held.backups:
         data.print()
     data.print("restorable:" if held.backups else "no backup yet")
-    for line in describe(held.coverage):
-        data.print(f"  {line}")
+    for text in describe(held.coverage):
+        data.print(f"  {text}")
 
 
 app = command(backups, "backups")

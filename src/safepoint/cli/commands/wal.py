@@ -1,26 +1,30 @@
-"""`safepoint wal stream`."""
+"""`safepoint wal stream`, and the group of all that WAL needs."""
 
 from __future__ import annotations
 
-import signal
-import sys
 import threading
 import time
-from types import FrameType
 from typing import Annotated
 
 import typer
 
 from safepoint.backup.receiver_state import ReceiverState
+from safepoint.cli.commands import wal_adopt, wal_archive, wal_status
 from safepoint.cli.options import EXIT_STATUS, ConfigOption, DatabaseArgument, JsonOption, RepositoryOption
+from safepoint.cli.printable import line
 from safepoint.cli.show import print_json, show_error, talk
-from safepoint.errors import ExitCode, SafepointError
+from safepoint.cli.stopping import stop_on_signals
+from safepoint.errors import SafepointError
 from safepoint.model.json_value import Json
 from safepoint.model.measures import format_bytes, format_instant
 from safepoint.workflows.project import load_project
-from safepoint.workflows.stream import prepare_stream
+from safepoint.workflows.stream import plan_lines, prepare_stream
 
 app = typer.Typer(name="wal", no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+
+wal_archive.register(app)
+wal_adopt.register(app)
+wal_status.register(app)
 
 _TELL_SECONDS = 10.0
 
@@ -42,13 +46,23 @@ def stream(
     accept_gap: Annotated[
         bool, typer.Option(help="Go on although the server no longer has WAL that is needed; take a new backup then.")
     ] = False,
+    synchronous: Annotated[
+        bool,
+        typer.Option(
+            "--synchronous",
+            help="RPO 0: store and report every batch at once; says what to set as synchronous_standby_names.",
+        ),
+    ] = False,
     repository: RepositoryOption = None,
     config: ConfigOption = None,
     is_json: JsonOption = False,
 ) -> None:
-    """Stream WAL into the repository until interrupted. The server may forget only what is durable there."""
+    """Stream WAL into the repositories until interrupted. The server may forget what all required ones hold.
+
+    By default into all that [wal.DATABASE] names, or the strategy has; with --repository into that one alone.
+    """
     stop = threading.Event()
-    _stop_on_signals(stop)
+    stop_on_signals(stop)
     teller = _Teller()
     receiver = prepare_stream(
         load_project(config),
@@ -58,23 +72,16 @@ def stream(
         accept_gap=accept_gap,
         stop=stop,
         observer=teller,
+        is_synchronous=synchronous,
     )
+    for told in plan_lines(receiver):
+        talk.print(line(told))
     receiver.run()
     if teller.last is not None:
         if is_json:
             print_json(_as_json(teller.last))
         else:
             talk.print(f"stopped; durable up to {teller.last.durable} on timeline {teller.last.timeline}")
-
-
-def _stop_on_signals(stop: threading.Event) -> None:
-    def leave(_number: int, _frame: FrameType | None) -> None:
-        if stop.is_set():
-            sys.exit(ExitCode.INTERRUPTED)
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, leave)
 
 
 class _Teller:
@@ -93,12 +100,26 @@ class _Teller:
         self._told = now
         mark = f", all commits until {format_instant(state.mark.clock)}" if state.mark else ""
         talk.print(
-            f"timeline {state.timeline}: durable up to {state.durable}{mark}; {format_bytes(state.lag_bytes)} behind"
+            line(
+                f"timeline {state.timeline}: durable up to {state.durable}{mark}; "
+                f"{format_bytes(max(0, state.lag_bytes))} behind{_lanes(state)}"
+            )
         )
 
     def troubled(self, error: SafepointError) -> None:
         """The error; the receiver goes on trying."""
         show_error(error, is_json=False)
+
+
+def _lanes(state: ReceiverState) -> str:
+    """What is to be said of single repositories: those that do not keep up."""
+    behind = [
+        f"{lane.name} {'refuses' if lane.is_failing else 'catches up'}"
+        + (f" from {lane.durable}" if lane.durable is not None else "")
+        for lane in state.lanes
+        if lane.is_failing or lane.is_catching_up
+    ]
+    return f"; {', '.join(behind)}" if behind else ""
 
 
 def _as_json(state: ReceiverState) -> dict[str, Json]:
@@ -107,4 +128,14 @@ def _as_json(state: ReceiverState) -> dict[str, Json]:
         "timeline": state.timeline.value,
         "durable": str(state.durable),
         "lag_bytes": state.lag_bytes,
+        "repositories": [
+            {
+                "name": lane.name,
+                "is_required": lane.is_required,
+                "durable": None if lane.durable is None else str(lane.durable),
+                "is_catching_up": lane.is_catching_up,
+                "is_failing": lane.is_failing,
+            }
+            for lane in state.lanes
+        ],
     }

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from safepoint.monitoring.checks import backup_age, backup_proof, migrations, receiver, repository, server, wal
+from safepoint.monitoring.checks import (
+    backup_age,
+    backup_proof,
+    migrations,
+    pages,
+    receiver,
+    repository,
+    server,
+    summaries,
+    wal,
+)
 from safepoint.monitoring.finding import Finding
 from safepoint.monitoring.situation import Situation
 
@@ -15,6 +25,8 @@ CHECKS: tuple[Check, ...] = (
     repository.judge,
     backup_age.judge,
     backup_proof.judge,
+    pages.judge,
+    summaries.judge,
     receiver.judge,
     wal.judge,
     migrations.judge,

@@ -12,7 +12,7 @@ from safepoint.monitoring.situation import ServerSeen, Situation, SlotSeen
 
 NAME = "receiver"
 KEPT_LIMIT = 1 << 30
-"""Bytes of WAL that a receiver may be behind before it is bad."""
+"""Bytes of WAL that a receiver may be behind before it is bad, where the strategy states no `slot_limit`."""
 _LOST = "lost"
 _UNRESERVED = "unreserved"
 
@@ -22,22 +22,22 @@ def judge(situation: Situation) -> tuple[Finding, ...]:
     server = situation.server
     if server is None or (server.slot is None and not situation.backups):
         return ()
-    state, fact = _verdict(server)
+    state, fact = _verdict(server, situation.slot_limit or KEPT_LIMIT)
     cure = "" if state is State.GOOD else _cure(situation, server.slot)
     return (Finding(check=NAME, state=state, fact=fact, cure=cure),)
 
 
-def _verdict(server: ServerSeen) -> tuple[State, str]:
+def _verdict(server: ServerSeen, limit: int) -> tuple[State, str]:
     if server.slot_obstacle:
         return State.UNKNOWN, server.slot_obstacle
     if server.is_in_recovery:
         return State.UNKNOWN, "found a standby: whether WAL is received from its primary cannot be seen here"
     if server.slot is None:
         return State.BAD, f"no replication slot {server.slot_name}: no receiver was ever started, or it was dropped"
-    return _verdict_on(server.slot, server.slot_name)
+    return _verdict_on(server.slot, server.slot_name, limit)
 
 
-def _verdict_on(slot: SlotSeen, name: str) -> tuple[State, str]:
+def _verdict_on(slot: SlotSeen, name: str, limit: int) -> tuple[State, str]:
     if slot.wal_status == _LOST:
         return State.BAD, f"slot {name} is lost: the server has removed WAL that was not received"
     kept = "an unknown amount" if slot.kept_bytes is None else format_bytes(slot.kept_bytes)
@@ -46,8 +46,8 @@ def _verdict_on(slot: SlotSeen, name: str) -> tuple[State, str]:
         return State.BAD, f"{told}, which the server may remove at its next checkpoint"
     if not slot.is_active:
         return State.BAD, f"no receiver is connected to {told}"
-    if slot.kept_bytes is not None and slot.kept_bytes > KEPT_LIMIT:
-        return State.BAD, f"a receiver is behind: {told}, limit {format_bytes(KEPT_LIMIT)}"
+    if slot.kept_bytes is not None and slot.kept_bytes > limit:
+        return State.BAD, f"a receiver is behind: {told}, limit {format_bytes(limit)}"
     return State.GOOD, f"connected to {told}"
 
 

@@ -19,6 +19,7 @@ from safepoint import errors
 from safepoint.model.backup import BackupManifest
 from safepoint.model.measures import format_bytes, format_count
 from safepoint.repository.care.check import metered_by
+from safepoint.repository.care.copy_adoptions import copy_adoptions
 from safepoint.repository.care.copy_sibling import SiblingBackups, copy_objects
 from safepoint.repository.care.copy_stranger import copy_backup, copy_sealed_anew, is_same_backup
 from safepoint.repository.care.copy_survey import Wanted, WantedBackup, clusters_of, survey
@@ -62,6 +63,7 @@ def copy(
     siblings = is_sibling(source, target) and not as_stranger
     if siblings:
         source, target = _with_equal_keys(source, target)
+    copy_adoptions(source, target)
     wanted = survey(source, target, backups, is_sibling=siblings)
     read, sent = Meter(), Meter()
     work = _copy_siblings if siblings else _copy_strangers

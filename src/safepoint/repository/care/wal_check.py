@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 from safepoint import errors
 from safepoint.repository.care.finding import Finding, FindingKind
-from safepoint.repository.names import WAL_PREFIXES, cluster_of, is_history
+from safepoint.repository.names import WAL_PREFIXES, cluster_of, is_history, wal_place
 from safepoint.repository.repository import Repository
 from safepoint.repository.severity import Severity
+from safepoint.repository.wal import pieces_at
 
 
 def check_wal(repository: Repository) -> tuple[int, tuple[Finding, ...]]:
@@ -21,8 +22,9 @@ def check_wal(repository: Repository) -> tuple[int, tuple[Finding, ...]]:
 
 def _of_cluster(repository: Repository, cluster: str, names: set[str]) -> Iterator[Finding]:
     ours = {name for name in names if cluster_of(name) == cluster}
+    known = {name for name in ours if (place := wal_place(name)) is not None and any(pieces_at(name, place))}
     try:
-        known = {piece.name for piece in repository.wal_pieces(cluster)}
+        repository.wal_pieces(cluster)  # of two lineages of a timeline, one must be followed
     except errors.Damaged as error:
         yield Finding(kind=FindingKind.MIXED_WAL, severity=Severity.DAMAGED, text=error.message)
         return

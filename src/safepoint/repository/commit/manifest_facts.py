@@ -6,7 +6,7 @@ Reading trusts nothing, as in `manifest`: KeyError, TypeError or ValueError for 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from safepoint.model.backup import ClusterFacts, DamagedPage, DatabaseFacts, Tablespace
 from safepoint.model.json_value import Json
@@ -93,7 +93,7 @@ def _database_of(value: Any) -> DatabaseFacts:
 def _list(value: Any) -> list[Any]:
     if not isinstance(value, list):
         raise ValueError(f"found {value!r}, expected a list")  # noqa: TRY004 - data, no mistake
-    return value
+    return cast("list[Any]", value)
 
 
 def _text(value: Any) -> str:

@@ -54,21 +54,29 @@ def read_parent_chunk(nodes: NodeReader, chunk: Chunk, size: int) -> ParentChunk
     """The chunk of a parent; RP004, RP005."""
     maps = nodes.chain(PAGE_MAPS, chunk.map)
     prints = nodes.chain(FINGERPRINTS, chunk.fingerprints)
-    try:
-        known = fingerprints.dense(prints.value, pages_of(size))
-    except ValueError as error:
-        raise errors.RP005.error(
-            f"cannot use the list of fingerprints {prints.head.id.hex()[:16]} in pack {prints.head.pack.hex()[:16]}: "
-            f"{error}"
-        ) from error
     return ParentChunk(
         chunk=chunk,
         size=size,
         map=maps,
         fingerprints=prints,
-        known=known,
+        known=_dense(prints, size),
         group_blobs=page_map.blob_counts(maps.value),
     )
+
+
+def read_fingerprints(nodes: NodeReader, chunk: Chunk, size: int) -> NDArray[np.uint64]:
+    """The fingerprint of each page of a chunk of `size` bytes; RP004, RP005."""
+    return _dense(nodes.chain(FINGERPRINTS, chunk.fingerprints), size)
+
+
+def _dense(prints: NodeChain[Fingerprints], size: int) -> NDArray[np.uint64]:
+    try:
+        return fingerprints.dense(prints.value, pages_of(size))
+    except ValueError as error:
+        raise errors.RP005.error(
+            f"cannot use the list of fingerprints {prints.head.id.hex()[:16]} in pack {prints.head.pack.hex()[:16]}: "
+            f"{error}"
+        ) from error
 
 
 def page_size(size: int, page: int) -> int:

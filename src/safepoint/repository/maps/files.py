@@ -7,7 +7,7 @@ blobs.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -18,8 +18,8 @@ from safepoint import errors
 from safepoint.model.backup import BlobRef
 from safepoint.repository.maps import page_map, tree
 from safepoint.repository.maps.assembly import PIECE_BYTES, Part, Piece, assembled
-from safepoint.repository.maps.chunk import PAGE_MAPS
-from safepoint.repository.maps.listing import Entry, EntryKind
+from safepoint.repository.maps.chunk import PAGE_MAPS, read_fingerprints
+from safepoint.repository.maps.listing import Chunk, Entry, EntryKind
 from safepoint.repository.maps.nodes import NodeReader
 from safepoint.repository.maps.page_map import PageMap
 from safepoint.repository.maps.shape import CHUNK_BYTES, CHUNK_PAGES, PAGE_BYTES, chunk_size, pages_of
@@ -29,6 +29,17 @@ _CACHED_BYTES = 32 * 1024 * 1024
 _CACHED_PAGES = 4096
 _CACHED_MAPS = 64
 _PIECE_PAGES = PIECE_BYTES // PAGE_BYTES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageRuns:
+    """Pages of a file that has chunks: ascending runs (first page, pages), at most PIECE_BYTES of one chunk.
+
+    Of a file without chunks, all of it, whatever the runs.
+    """
+
+    entry: Entry
+    runs: tuple[tuple[int, int], ...] = ()
 
 
 class BackupFiles:
@@ -74,6 +85,35 @@ class BackupFiles:
         """
         return assembled(self._blobs, (piece for entry in entries for piece in self._pieces(entry)))
 
+    def read_pages(self, wanted: Iterable[PageRuns]) -> Iterator[tuple[PageRuns, bytes | memoryview]]:
+        """The bytes of the pages, run after run, in the order in which they are asked for; RP004, RP005.
+
+        Reads ahead and lends what it gives, as `contents` does; what comes next is asked for in this thread, long
+        before it is given.
+        """
+        asked: deque[PageRuns] = deque()
+        for _, _, data in assembled(self._blobs, self._asked(wanted, asked)):
+            yield asked.popleft(), data
+
+    def all_pages(self, entry: Entry) -> Iterator[PageRuns]:
+        """All pages of the file, as `read_pages` takes them."""
+        if not entry.chunks:
+            yield PageRuns(entry=entry)
+        for first, pages in _pieces_of(entry):
+            yield PageRuns(entry=entry, runs=((first, pages),))
+
+    def fingerprints(self, entry: Entry) -> Iterator[tuple[int, NDArray[np.uint64]]]:
+        """The fingerprints of all pages of a file that has chunks, as (first page, one each); RP004, RP005.
+
+        No more at a time than `read_pages` takes together.
+        """
+        known: NDArray[np.uint64] | None = None
+        for first, pages in _pieces_of(entry):
+            number, within = divmod(first, CHUNK_PAGES)
+            if known is None or not within:
+                known = read_fingerprints(self.nodes, entry.chunks[number], chunk_size(entry.size, number))
+            yield first, known[within : within + pages]
+
     def page_table(self, entry: Entry, chunk: int) -> PageTable:
         """Where each page of a chunk lies."""
         head, pages = entry.chunks[chunk].map, pages_of(chunk_size(entry.size, chunk))
@@ -115,6 +155,33 @@ class BackupFiles:
                     offset=number * CHUNK_BYTES + first * PAGE_BYTES,
                     parts=tuple(_part(entry, size, *found) for found in slices),
                 )
+
+    def _asked(self, wanted: Iterable[PageRuns], asked: deque[PageRuns]) -> Iterator[Piece]:
+        """The piece of each that is wanted; several in a row of one chunk cost one look at its map."""
+        last: tuple[Chunk, int, PageMap] | None = None
+        for pages in wanted:
+            entry, runs = pages.entry, pages.runs
+            asked.append(pages)
+            if not entry.chunks:
+                yield from self._pieces(entry)
+                continue
+            number = runs[0][0] // CHUNK_PAGES
+            chunk, size = entry.chunks[number], chunk_size(entry.size, number)
+            if last is None or last[:2] != (chunk, size):
+                last = chunk, size, self.page_map(chunk.map, pages_of(size))
+            found = (
+                part for first, count in runs for part in page_map.slices(last[2], first - number * CHUNK_PAGES, count)
+            )
+            parts = tuple(_part(entry, size, *part) for part in found)
+            yield Piece(entry=entry, offset=runs[0][0] * PAGE_BYTES, parts=parts)
+
+
+def _pieces_of(entry: Entry) -> Iterator[tuple[int, int]]:
+    """First page and number of pages of each piece of a file that has chunks; none lies in two of them."""
+    for number in range(len(entry.chunks)):
+        pages = pages_of(chunk_size(entry.size, number))
+        for first in range(0, pages, _PIECE_PAGES):
+            yield number * CHUNK_PAGES + first, min(_PIECE_PAGES, pages - first)
 
 
 def _part(entry: Entry, size: int, page: int, pages: int, blob: BlobRef, at: int) -> Part:

@@ -22,6 +22,7 @@ from safepoint.repository.maps.files import BackupFiles
 from safepoint.repository.maps.intake import IngestKeys, Inspect, Intake
 from safepoint.repository.maps.listing import Entry, EntryKind, key_of
 from safepoint.repository.maps.named_pages import NamedPages
+from safepoint.repository.maps.parent_pages import ParentPages
 from safepoint.repository.maps.shape import INLINE_BYTES
 from safepoint.repository.maps.tree import ParentListing
 from safepoint.repository.packs.writer import PackWriter
@@ -41,7 +42,7 @@ class Taken:
 class Ingest:
     """Stores the files of one backup; `Repository.write_backup()` makes it. One thread at a time may use it.
 
-    Leaving the context without `finish()` deletes, as far as possible, what was stored.
+    Leaving the context without `finish()` makes no backup; what was stored is left to be found by the next one.
     """
 
     def __init__(
@@ -85,6 +86,22 @@ class Ingest:
                 file.read_from(descriptor)
         finally:
             os.close(descriptor)
+
+    def parent_entry(self, path: str) -> Entry | None:
+        """What the parent lists under this path, None for nothing; RP005."""
+        return self._parent.entry(path)
+
+    def parent_pages(self, path: str) -> ParentPages:
+        """What the parent has of a file, page by page; KeyError when it has none."""
+        entry = self._parent.entry(path)
+        if entry is None or self._intake.parent is None:
+            raise KeyError(path)
+        return ParentPages(self._intake.parent, entry, self.keys)
+
+    def forget(self, path: str) -> None:
+        """The backup has this file no more: it may be taken in once more, or is gone; KeyError when it had none."""
+        self.drain()
+        del self._intake.entries[path]
 
     def unchanged(self, path: str) -> None:
         """The backup has this file as its parent has it; KeyError when the parent has none."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -16,6 +17,8 @@ from safepoint.repository.packs.pack import PackBuilder, PackContents
 from safepoint.stores.port import NotFound, Store
 
 _MOST_UNLISTED_BLOBS = 65_536
+_LISTED_EVERY_SECONDS = 300.0
+"""What is listed is found by the next writer, should this one be killed."""
 
 
 class Uploads:
@@ -29,6 +32,7 @@ class Uploads:
         self._attempted: list[bytes] = []
         self._unlisted: list[PackContents] = []
         self._listed: set[bytes] = set()
+        self._listed_at = time.monotonic()
         self._failure: BaseException | None = None
 
     @property
@@ -63,6 +67,17 @@ class Uploads:
             self._list()
         self._store.barrier()
 
+    def keep(self) -> None:
+        """No upload is under way, and the packs that are whole in the store are listed, as far as that is possible.
+
+        Also after a failure: what is listed is what was put and is durable, whatever became of the rest.
+        """
+        self._thread.shutdown(wait=True)
+        if self._unlisted:
+            with contextlib.suppress(errors.SafepointError):
+                self._list()
+                self._store.barrier()
+
     def withdraw(self) -> None:
         """No upload is under way, and what was put and not listed is deleted; what cannot be is garbage.
 
@@ -91,13 +106,15 @@ class Uploads:
         if not self._store.put_if_absent(name, builder.finish(), durable=False):
             raise errors.RP007.error(f"found {name} in the store, expected a random name to be free")
         self._unlisted.append(contents)
-        if sum(map(len, self._unlisted)) >= _MOST_UNLISTED_BLOBS:
+        is_time = time.monotonic() - self._listed_at > _LISTED_EVERY_SECONDS
+        if is_time or sum(map(len, self._unlisted)) >= _MOST_UNLISTED_BLOBS:
             self._list()
 
     def _list(self) -> None:
         """The packs are durable first: a list that survives a power cut names no pack that did not."""
         self._store.barrier()
         unlisted, self._unlisted = self._unlisted, []
+        self._listed_at = time.monotonic()
         if self._on_packs is not None:
             self._listed.update(contents.pack for contents in unlisted)
             self._on_packs(unlisted)

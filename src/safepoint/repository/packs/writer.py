@@ -8,11 +8,13 @@ killed anywhere in between, what is left is packs that nobody names.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
+from safepoint import errors
 from safepoint.model.backup import BlobRef
 from safepoint.repository.packs.pack import (
     LARGEST_BLOB,
@@ -79,6 +81,7 @@ class PackWriter:
 
     `tag` becomes part of the packs' ids. `find_known` tells where a blob lies that an earlier run stored. `on_packs` is
     given the tables of packs, each once, when the packs are durable; what it puts is durable when `finish` returns.
+    `keeps_packs`: when it ends by `abandon`, what it has put is listed as far as possible, for the next writer to find.
     """
 
     def __init__(
@@ -91,7 +94,9 @@ class PackWriter:
         tag: bytes = b"",
         find_known: Callable[[bytes], BlobRef | None] | None = None,
         on_packs: Callable[[Sequence[PackContents]], object] | None = None,
+        keeps_packs: bool = False,
     ) -> None:
+        self._keeps_packs = keeps_packs
         self._store = store
         self._keyring = keyring
         self._tag = tag
@@ -153,14 +158,26 @@ class PackWriter:
         self._is_finished = True
 
     def abandon(self) -> None:
-        """Nothing more is taken, and what was put is deleted as far as possible; nothing happens after `finish`."""
+        """Nothing more is taken, and what was put is deleted as far as possible; nothing happens after `finish`.
+
+        Of one that keeps its packs only those are deleted that could not be listed. Killed in here? As killed before.
+        """
         if self._is_finished:
             return
         with self._lock:
             self._is_ended = True
+        builders = self._close_lanes()
+        if self._keeps_packs:
+            self._keep(builders)
         self._uploads.fail(_ended())
-        self._close_lanes()
         self._uploads.withdraw()
+
+    def _keep(self, builders: Sequence[PackBuilder]) -> None:
+        """The packs that are not full, too, unless something had failed: then theirs may be half a blob."""
+        with contextlib.suppress(errors.SafepointError, RuntimeError, OSError):
+            for builder in builders:
+                self._uploads.put(builder)
+        self._uploads.keep()
 
     def _find(self, identity: bytes) -> BlobRef | None:
         ref = self._recent.find(identity)

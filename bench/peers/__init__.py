@@ -1,0 +1,1 @@
+"""The tools that physical backups are measured against, each used as its own documentation says."""

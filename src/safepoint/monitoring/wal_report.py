@@ -1,0 +1,241 @@
+"""WAL of one database on its way, from the servers' slots to what each repository holds: values, and a judgement. Pure.
+
+RPO is measured: the server's clock minus the newest mark that every required repository holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from safepoint.model.coverage import Gap, Mark
+from safepoint.model.lsn import Lsn, TimelineId
+from safepoint.model.measures import format_bytes, format_count, format_duration, format_instant
+from safepoint.monitoring.finding import Finding, State
+
+DEFAULT_RPO = timedelta(hours=1)
+SKEW_LIMIT = timedelta(seconds=5)
+"""Between this machine's clock and a server's: more makes times in reports hard to compare."""
+DEFAULT_SLOT_LIMIT = 10 << 30
+"""Where neither the strategy, the server nor its disk says how much a slot may hold."""
+_BAD_STATUS = {"lost": "is lost: the server has removed WAL that was not received", "unreserved": "may be lost at once"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlotReport:
+    """A slot; `limit` bytes may be held for it, `limit_name` says by whom, `time_left` until then at today's rate."""
+
+    name: str
+    kind: str
+    is_ours: bool
+    is_active: bool
+    restart: Lsn | None
+    wal_status: str | None
+    safe_bytes: int | None
+    held_bytes: int | None
+    limit: int
+    limit_name: str
+    time_left: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArchiverReport:
+    """As pg_stat_archiver has it; `ready` segments wait (None: the role may not look)."""
+
+    mode: str
+    archived_count: int
+    last_archived: str | None
+    last_archived_at: datetime | None
+    failed_count: int
+    last_failed: str | None
+    last_failed_at: datetime | None
+    ready: int | None
+    is_failing: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerReport:
+    """A server that may be the primary; with an obstacle nothing else is known. `skew`: its clock minus this one's.
+
+    `bytes_per_second` is how fast it writes WAL, None where that is not known.
+    """
+
+    where: str
+    obstacle: str = ""
+    clock: datetime | None = None
+    skew: timedelta | None = None
+    is_primary: bool = False
+    cluster: str | None = None
+    timeline: TimelineId | None = None
+    position: Lsn | None = None
+    bytes_per_second: float | None = None
+    slots: tuple[SlotReport, ...] = ()
+    archiver: ArchiverReport | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepositoryReport:
+    """What a repository holds: WAL up to `durable` of the newest timeline, without a hole from the last one on.
+
+    `mark` is the newest it holds, `lag_bytes` what the primary has and it has not; `adopted` is the timeline of the
+    newest adoption; with an obstacle nothing is known.
+    """
+
+    name: str
+    is_required: bool
+    obstacle: str = ""
+    last_segment: str | None = None
+    timeline: TimelineId | None = None
+    durable: Lsn | None = None
+    mark: Mark | None = None
+    gaps: tuple[Gap, ...] = ()
+    lag_bytes: int | None = None
+    adopted: TimelineId | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WalReport:
+    """All of it, at `now`: the primary's clock, or where none answered (`is_own_clock`) this machine's."""
+
+    database: str
+    now: datetime
+    is_own_clock: bool
+    slot_name: str
+    rpo_limit: timedelta
+    servers: tuple[ServerReport, ...]
+    repositories: tuple[RepositoryReport, ...]
+
+    @property
+    def primary(self) -> ServerReport | None:
+        """The server that is not in recovery, of the highest timeline."""
+        found = [server for server in self.servers if server.is_primary and server.timeline is not None]
+        return max(found, key=lambda server: server.timeline or TimelineId(0), default=None)
+
+    @property
+    def required(self) -> tuple[RepositoryReport, ...]:
+        """Without these nothing is acknowledged."""
+        return tuple(repository for repository in self.repositories if repository.is_required)
+
+    @property
+    def mark(self) -> Mark | None:
+        """The newest mark whose WAL every required repository holds; None when one is unknown, or has none."""
+        marks = [repository.mark for repository in self.required]
+        known = [mark for mark in marks if mark is not None]
+        return min(known, key=lambda mark: mark.clock) if known and len(known) == len(marks) else None
+
+    @property
+    def rpo(self) -> timedelta | None:
+        """What would be lost if the servers were gone now, at most; None is unknown."""
+        return None if self.mark is None else max(self.now - self.mark.clock, timedelta())
+
+
+def judge_wal(report: WalReport) -> tuple[Finding, ...]:
+    """Bad news first of the RPO, then of each server, then of each repository; what could not be seen is unknown."""
+    return (
+        _exposure(report),
+        *(finding for server in report.servers for finding in _of_server(report, server)),
+        *(finding for repository in report.repositories for finding in _of_repository(report, repository)),
+    )
+
+
+def _exposure(report: WalReport) -> Finding:
+    cure = f"`safepoint wal stream {report.database}`"
+    if report.rpo is None or report.mark is None:
+        lacking = [repository.name for repository in report.required if repository.mark is None]
+        fact = f"RPO unknown: no mark is held by {', '.join(lacking) or 'any repository'}"
+        return Finding(check="rpo", state=State.UNKNOWN, fact=fact, cure=cure)
+    by = " by this machine's clock" if report.is_own_clock else ""
+    fact = (
+        f"RPO {format_duration(report.rpo)}{by}: every commit up to {format_instant(report.mark.clock)} is in all "
+        "required repositories"
+    )
+    if report.rpo > report.rpo_limit:
+        return Finding(
+            check="rpo", state=State.BAD, fact=f"{fact}; allowed are {format_duration(report.rpo_limit)}", cure=cure
+        )
+    return Finding(check="rpo", state=State.UNKNOWN if report.is_own_clock else State.GOOD, fact=fact)
+
+
+def _of_server(report: WalReport, server: ServerReport) -> Iterator[Finding]:
+    if server.obstacle:
+        yield Finding(check="server", state=State.UNKNOWN, fact=f"{server.where}: {server.obstacle}")
+        return
+    if server.skew is not None and abs(server.skew) > SKEW_LIMIT:
+        direction = "ahead of" if server.skew > timedelta() else "behind"
+        fact = f"{server.where}: its clock is {format_duration(abs(server.skew))} {direction} this machine's"
+        yield Finding(check="clock", state=State.BAD, fact=fact, cure="set both by NTP")
+    ours = next((slot for slot in server.slots if slot.is_ours), None)
+    if ours is None:
+        yield _no_slot(report, server)
+    for slot in server.slots:
+        yield from _of_slot(report, server, slot)
+    if server.archiver is not None and server.is_primary:
+        yield from _of_archiver(server, server.archiver)
+
+
+def _no_slot(report: WalReport, server: ServerReport) -> Finding:
+    archives = server.archiver is not None and server.archiver.mode != "off"
+    state = State.NOTICE if archives or (not server.is_primary and report.primary is None) else State.BAD
+    kept = "WAL comes by archive_command" if archives else "nothing keeps WAL for the receiver"
+    fact = f"{server.where}: no slot {report.slot_name}: {kept}"
+    cure = "" if archives else f"`safepoint wal stream {report.database}`, and keep it running"
+    return Finding(check="slot", state=state, fact=fact, cure=cure)
+
+
+def _of_slot(report: WalReport, server: ServerReport, slot: SlotReport) -> Iterator[Finding]:
+    held = "an unknown amount" if slot.held_bytes is None else format_bytes(max(0, slot.held_bytes))
+    told = f"{server.where}: slot {slot.name} holds {held}"
+    stream = f"`safepoint wal stream {report.database}`"
+    if slot.wal_status in _BAD_STATUS:
+        cure = f"{stream} --accept-gap, then a new backup" if slot.is_ours else "see who uses it, or drop it"
+        fact = f"{server.where}: slot {slot.name} {_BAD_STATUS[slot.wal_status]}"
+        yield Finding(check="slot", state=State.BAD, fact=fact, cure=cure)
+    elif slot.held_bytes is not None and slot.held_bytes > slot.limit:
+        fact = f"{told}, more than {slot.limit_name} of {format_bytes(slot.limit)}"
+        yield Finding(check="slot", state=State.BAD, fact=fact, cure="see what keeps its reader: the disk may fill")
+    elif slot.is_ours and server.is_primary and not slot.is_active:
+        left = "" if slot.time_left is None else f"; {slot.limit_name} reached in {format_duration(slot.time_left)}"
+        fact = f"{told}, and no receiver is connected to it{left}"
+        yield Finding(check="slot", state=State.BAD, fact=fact, cure=f"{stream}, and keep it running")
+    elif slot.is_ours:
+        yield Finding(check="slot", state=State.GOOD, fact=f"{told} of at most {format_bytes(slot.limit)}")
+
+
+def _of_archiver(server: ServerReport, archiver: ArchiverReport) -> Iterator[Finding]:
+    if archiver.mode == "off":
+        return
+    waiting = "" if archiver.ready is None else f"; {format_count(archiver.ready, 'file')} waiting"
+    if archiver.is_failing:
+        at = "" if archiver.last_failed_at is None else f" at {format_instant(archiver.last_failed_at)}"
+        fact = f"{server.where}: archiving fails, last of {archiver.last_failed}{at}{waiting}"
+        yield Finding(check="archiver", state=State.BAD, fact=fact, cure="see what its log says of the command")
+    else:
+        fact = f"{server.where}: archived {archiver.last_archived or 'nothing yet'}{waiting}"
+        yield Finding(check="archiver", state=State.GOOD, fact=fact)
+
+
+def _of_repository(report: WalReport, repository: RepositoryReport) -> Iterator[Finding]:
+    kind = "required" if repository.is_required else "eventual"
+    name = f"{repository.name} ({kind})"
+    if repository.obstacle:
+        yield Finding(check="repository", state=State.UNKNOWN, fact=f"{name}: {repository.obstacle}")
+        return
+    timeline = None if report.primary is None else report.primary.timeline
+    if timeline is not None and repository.adopted is not None and timeline < repository.adopted:
+        fact = (
+            f"{name}: timeline {repository.adopted} was adopted, and the primary is on {timeline}: it is not followed"
+        )
+        cure = f"name the server that was adopted, or `safepoint wal adopt {report.database} --url URL`"
+        yield Finding(check="adoption", state=State.BAD, fact=fact, cure=cure)
+    for gap in repository.gaps:
+        fact = f"{name}: gap on timeline {gap.timeline}: {gap.start} up to {gap.end} is not held"
+        yield Finding(check="gap", state=State.BAD, fact=fact, cure=f"`safepoint coverage {report.database}`")
+    if repository.durable is None:
+        state = State.BAD if repository.is_required else State.NOTICE
+        cure = f"`safepoint wal stream {report.database}`"
+        yield Finding(check="repository", state=state, fact=f"{name}: holds no WAL of this cluster", cure=cure)
+        return
+    behind = "" if repository.lag_bytes is None else f", {format_bytes(max(0, repository.lag_bytes))} behind"
+    fact = f"{name}: timeline {repository.timeline} up to {repository.durable}{behind}"
+    yield Finding(check="repository", state=State.GOOD, fact=fact)

@@ -1,0 +1,173 @@
+"""`safepoint wal archive` and `safepoint wal push`: WAL by archive_command, with a resident pusher or without one."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from safepoint import errors
+from safepoint.backup.archive.archive import WalArchive
+from safepoint.backup.archive.data_directory import DataDirectory
+from safepoint.backup.archive.pusher import DEFAULT_JOBS, Pusher, PusherObserver
+from safepoint.backup.archive.wire import socket_path
+from safepoint.backup.receiver_start import require_same_cluster
+from safepoint.postgres.settings import render_settings
+from safepoint.repository import Repository
+from safepoint.strategy import DatabaseStrategy, RepositoryMode
+from safepoint.workflows.project import Project
+
+_MARK_SECONDS = 1.0
+"""Before the end of a segment so much time at most is not proven: a mark that comes after it waits for the next."""
+_HELPER = "safepoint-wal"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArchiveJob:
+    """A pusher ready to run, and the work beside it: marks, and the eventual repositories. Each ends with `stop`."""
+
+    pusher: Pusher
+    beside: tuple[Callable[[], None], ...]
+
+    def run(self) -> None:
+        """Until the pusher's `stop` is set: then what was asked for is answered, and the work beside it has ended."""
+        threads = [threading.Thread(target=work) for work in self.beside]
+        for thread in threads:
+            thread.start()
+        try:
+            self.pusher.run()
+        finally:
+            self.pusher.stop.set()
+            for thread in threads:
+                thread.join()
+
+
+def prepare_archive(
+    project: Project,
+    name: str | None,
+    *,
+    data: Path | None,
+    socket: str | None,
+    jobs: int = DEFAULT_JOBS,
+    stop: threading.Event,
+    observer: PusherObserver,
+) -> ArchiveJob:
+    """The pusher of a database's WAL, ready to run; CF004, CF006, PG002, WL001, WL006."""
+    database = project.self_managed(name)
+    directory = DataDirectory(path=data_of(database, data))
+    archive, eventual = _archive_of(project, database, directory)
+    pusher = Pusher(archive=archive, path=socket_path(directory.path, socket), observer=observer, jobs=jobs, stop=stop)
+    beside = [_marking(project, database, archive, stop)]
+    if eventual:
+        beside.append(_refilling(archive, eventual, stop, observer))
+    return ArchiveJob(pusher=pusher, beside=tuple(beside))
+
+
+def archive_lines(project: Project, name: str | None) -> list[str]:
+    """What the strategy asks for and archiving does not do, for people, before anything is done."""
+    database = project.self_managed(name)
+    wal = project.strategy.wal_of(database.name)
+    if wal is None or wal.canary is None:
+        return []
+    return [
+        f"no canary rows from here: `canary` of [wal.{database.name}] is written by `safepoint wal stream` alone",
+    ]
+
+
+def push_file(project: Project, name: str | None, file: Path) -> None:
+    """The file, of the data directory that is the working directory, is durable in every required repository."""
+    database = project.self_managed(name)
+    here = DataDirectory(path=Path.cwd())
+    origin_file = here.wal / file.name
+    if not (origin_file.exists() and file.exists() and origin_file.samefile(file)):
+        raise errors.WL007.error(
+            f"found {file}, expected a file in {here.wal}",
+            hints=[errors.ask("is the command run by PostgreSQL, in the data directory, with %p?")],
+        )
+    archive, _ = _archive_of(project, database, here, is_inline=True)
+    archive.push(file.name, file.read_bytes())
+    for repository in archive.repositories:
+        repository.flush_journal()
+
+
+def archive_command(
+    project: Project, name: str | None, *, data: Path | None, socket: str | None, config: Path | None
+) -> str:
+    """The line for postgresql.conf: this installation's helper, the socket of this data directory, this strategy."""
+    database = project.self_managed(name)
+    path = socket_path(data_of(database, data), socket).absolute()
+    strategy = (config or project.strategy.path).absolute()
+    command = shlex.join([str(_helper()), "push"])
+    options = shlex.join(["--socket", str(path), "--database", database.name, "--config", str(strategy)])
+    escaped = (text.replace("%", "%%") for text in (command, options))
+    return render_settings({"archive_command": " %p ".join(escaped)})
+
+
+def data_of(database: DatabaseStrategy, data: Path | None) -> Path:
+    """The data directory that is named, or the strategy's; CF004 when neither is."""
+    found = data or database.data
+    if found is None:
+        raise errors.CF004.error(
+            f"found no data directory of {database.name}, expected `data` in its entry, or --data",
+            hints=[errors.run("name it: `safepoint wal archive --data /var/lib/postgresql/17/main`")],
+        )
+    return found.absolute()
+
+
+def open_required(project: Project, database: DatabaseStrategy) -> tuple[Repository, ...]:
+    """The repositories without which no WAL of the database is acknowledged; CF006 when every one is eventual."""
+    found = project.strategy.wal_repositories(database.name)
+    required = [each for each in found if each.mode is RepositoryMode.REQUIRED]
+    if not required:
+        raise errors.CF006.error(
+            f"found no required repository for the WAL of {database.name} among {len(found)}, expected one at least",
+            hints=[errors.run('take `mode = "eventual"` out of one of them')],
+        )
+    return tuple(map(project.open_repository, required))
+
+
+def _archive_of(
+    project: Project, database: DatabaseStrategy, data: DataDirectory, *, is_inline: bool = False
+) -> tuple[WalArchive, tuple[Repository, ...]]:
+    """Where the WAL goes, and the eventual repositories, which inline work leaves to whoever refills them."""
+    origin = data.origin()
+    data.require_no_copy()
+    repositories = open_required(project, database)
+    for repository in repositories:
+        require_same_cluster(origin.cluster, repository, database.name, errors.WL001)
+    found = () if is_inline else project.strategy.wal_repositories(database.name)
+    eventual = tuple(project.open_repository(each) for each in found if each.mode is RepositoryMode.EVENTUAL)
+    return WalArchive(data=data, origin=origin, repositories=repositories), eventual
+
+
+def _marking(
+    project: Project, database: DatabaseStrategy, archive: WalArchive, stop: threading.Event
+) -> Callable[[], None]:
+    from safepoint.backup.archive.marks_of_archive import ArchiveMarks  # noqa: PLC0415 - psycopg: inline work saves it
+    from safepoint.backup.marks import MarkSource  # noqa: PLC0415
+
+    marks = ArchiveMarks(MarkSource(project.database_url(database)), _MARK_SECONDS)
+    archive.mark_up_to = marks.up_to
+    return partial(marks.run, stop)
+
+
+def _refilling(
+    archive: WalArchive, eventual: tuple[Repository, ...], stop: threading.Event, observer: PusherObserver
+) -> Callable[[], None]:
+    from safepoint.backup.archive.refilling import keep_refilled  # noqa: PLC0415
+
+    source, cluster = archive.repositories[0], archive.origin.cluster
+    return partial(keep_refilled, source, eventual, cluster, stop=stop, troubled=observer.troubled)
+
+
+def _helper() -> Path:
+    """The one beside the program that runs, else the one on PATH, else its name."""
+    beside = Path(sys.argv[0]).absolute().with_name(_HELPER)
+    if beside.exists():
+        return beside
+    return Path(shutil.which(_HELPER) or _HELPER)

@@ -1,0 +1,255 @@
+"""`safepoint wal status`: slots and archiver of each server, and what of its WAL each repository holds."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, fields, is_dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import cast
+
+import psycopg
+
+from safepoint.backup.candidates import servers_of, where
+from safepoint.backup.coverage import spans_of
+from safepoint.backup.fetch_coverage import fetch_wal_held
+from safepoint.errors import SafepointError
+from safepoint.model.coverage import Gap, Mark, WalPiece
+from safepoint.model.json_value import Json, JsonObject
+from safepoint.model.lsn import Lsn, TimelineId
+from safepoint.model.measures import Clock, system_clock
+from safepoint.monitoring.wal_report import (
+    DEFAULT_RPO,
+    DEFAULT_SLOT_LIMIT,
+    ArchiverReport,
+    RepositoryReport,
+    ServerReport,
+    SlotReport,
+    WalReport,
+)
+from safepoint.postgres.connect import connect
+from safepoint.postgres.replication import slot_name
+from safepoint.postgres.url import DatabaseUrl
+from safepoint.postgres.wal_facts import SlotFacts, WalFacts, fetch_wal_facts
+from safepoint.repository import Repository
+from safepoint.strategy import DatabaseStrategy, RepositoryMode, RepositoryStrategy
+from safepoint.workflows.held import backups_of
+from safepoint.workflows.project import Project
+from safepoint.workflows.stream import replicas_of
+
+_FAIR_SECONDS = 30.0
+"""A rate is measured over so long at least."""
+
+
+def look_at_wal(project: Project, name: str | None, *, clock: Clock = system_clock) -> WalReport:
+    """How the WAL of a database fares; CF004, CF006. What does not answer is said in its place."""
+    database = project.self_managed(name)
+    repositories = project.strategy.wal_repositories(database.name)
+    seen = [(server, _ask(server, clock)) for server in _servers(project, database)]
+    primary = _primary([facts for _, (facts, _, _) in seen if facts is not None])
+    cluster = primary.system_identifier if primary is not None else None
+    held = [_look_at_repository(project, database.name, repository, cluster, primary) for repository in repositories]
+    oldest = min((mark for _, marks in held for mark in marks[:1]), key=lambda mark: mark.clock, default=None)
+    rate = _rate(primary, oldest)
+    return WalReport(
+        database=database.name,
+        now=clock() if primary is None else primary.clock,
+        is_own_clock=primary is None,
+        slot_name=slot_name(database.name),
+        rpo_limit=min((scenario.rpo for scenario in project.strategy.scenarios), default=DEFAULT_RPO),
+        servers=tuple(
+            _server_report(project, database, server, facts, skew, obstacle, rate)
+            for server, (facts, skew, obstacle) in seen
+        ),
+        repositories=tuple(report for report, _ in held),
+    )
+
+
+def _servers(project: Project, database: DatabaseStrategy) -> tuple[DatabaseUrl, ...]:
+    return servers_of((project.database_url(database), *replicas_of(project, database)))
+
+
+def _ask(server: DatabaseUrl, clock: Clock) -> tuple[WalFacts | None, timedelta | None, str]:
+    """The facts and how far the server's clock is ahead of this one's, or what kept them from being had."""
+    try:
+        with connect(server.with_parameters(connect_timeout="5")) as connection:
+            fetch_wal_facts(connection)  # the second time nothing has to be planned or loaded
+            before = clock()
+            facts = fetch_wal_facts(connection)
+            after = clock()
+    except SafepointError as error:
+        return None, None, error.message
+    except psycopg.Error as error:
+        return None, None, f"the server answered with an error: {error}"
+    if before <= facts.clock <= after:
+        return facts, timedelta(), ""
+    return facts, facts.clock - before if facts.clock < before else facts.clock - after, ""
+
+
+def _primary(found: Sequence[WalFacts]) -> WalFacts | None:
+    primaries = [facts for facts in found if facts.timeline is not None]
+    return max(primaries, key=lambda facts: facts.timeline or TimelineId(0), default=None)
+
+
+def _rate(primary: WalFacts | None, mark: Mark | None) -> float | None:
+    """Bytes a second since the mark, when that was long enough ago."""
+    if primary is None or primary.position is None or mark is None:
+        return None
+    seconds = (primary.clock - mark.clock).total_seconds()
+    return None if seconds < _FAIR_SECONDS else max(0.0, (primary.position - mark.lsn) / seconds)
+
+
+def _server_report(
+    project: Project,
+    database: DatabaseStrategy,
+    server: DatabaseUrl,
+    facts: WalFacts | None,
+    skew: timedelta | None,
+    obstacle: str,
+    rate: float | None,
+) -> ServerReport:
+    if facts is None:
+        return ServerReport(where=where(server), obstacle=obstacle)
+    wal = project.strategy.wal_of(database.name)
+    limit, limit_name = _limit(None if wal is None else wal.slot_limit, facts, database.data)
+    archiver = facts.archiver
+    return ServerReport(
+        where=where(server),
+        clock=facts.clock,
+        skew=skew,
+        is_primary=not facts.is_in_recovery,
+        cluster=facts.system_identifier,
+        timeline=facts.timeline,
+        position=facts.position,
+        bytes_per_second=rate,
+        slots=tuple(_slot_report(slot, slot_name(database.name), limit, limit_name, rate) for slot in facts.slots),
+        archiver=ArchiverReport(**asdict(archiver), is_failing=archiver.is_failing),
+    )
+
+
+def _slot_report(slot: SlotFacts, ours: str, limit: int, limit_name: str, rate: float | None) -> SlotReport:
+    left = None
+    if rate and slot.held_bytes is not None and slot.held_bytes < limit:
+        left = timedelta(seconds=min((limit - slot.held_bytes) / rate, 1e9))
+    return SlotReport(
+        name=slot.name,
+        kind=slot.kind,
+        is_ours=slot.name == ours,
+        is_active=slot.is_active,
+        restart=slot.restart,
+        wal_status=slot.wal_status,
+        safe_bytes=slot.safe_bytes,
+        held_bytes=slot.held_bytes,
+        limit=limit,
+        limit_name=limit_name,
+        time_left=left,
+    )
+
+
+def _limit(stated: int | None, facts: WalFacts, data: Path | None) -> tuple[int, str]:
+    """What a slot may hold: as stated, else as the server limits it, else a tenth of its file system."""
+    if stated is not None:
+        return stated, "slot_limit"
+    if facts.keep_size is not None:
+        return facts.keep_size, "max_slot_wal_keep_size"
+    try:
+        if data is not None:
+            return shutil.disk_usage(data).total // 10, "a tenth of the server's file system"
+    except OSError:
+        pass
+    return DEFAULT_SLOT_LIMIT, "the default limit"
+
+
+def look_at_wal_repository(
+    project: Project, database: str, repository: RepositoryStrategy, cluster: str
+) -> RepositoryReport:
+    """What one repository holds of the cluster's WAL, with whatever keeps that from being seen."""
+    return _look_at_repository(project, database, repository, cluster, None)[0]
+
+
+def _look_at_repository(
+    project: Project, database: str, named: RepositoryStrategy, cluster: str | None, primary: WalFacts | None
+) -> tuple[RepositoryReport, list[Mark]]:
+    """The report, and the marks that are held, oldest first."""
+    is_required = named.mode is RepositoryMode.REQUIRED
+    try:
+        repository = project.open_repository(named)
+        return _report_of(repository, database, named.name, is_required, cluster, primary)
+    except SafepointError as error:
+        return RepositoryReport(name=named.name, is_required=is_required, obstacle=error.message), []
+
+
+def _report_of(
+    repository: Repository, database: str, name: str, is_required: bool, cluster: str | None, primary: WalFacts | None
+) -> tuple[RepositoryReport, list[Mark]]:
+    backups = backups_of(repository, database)
+    cluster = cluster or next((backup.system_identifier for backup in reversed(backups)), None)
+    if cluster is None:
+        return RepositoryReport(name=name, is_required=is_required), []
+    adopted = repository.newest_adoption(cluster).timeline
+    held = fetch_wal_held(repository, cluster)
+    pieces = [piece for piece in held.pieces if piece not in held.lost]
+    if not pieces:
+        return RepositoryReport(name=name, is_required=is_required, adopted=adopted), []
+    timeline, durable = _end(pieces)
+    marks = sorted(
+        (held.marks[piece.name] for piece in pieces if piece.name in held.marks), key=lambda mark: mark.clock
+    )
+    newest = max((mark for mark in marks if mark.lsn <= durable), key=lambda mark: mark.clock, default=None)
+    own = [backup for backup in backups if backup.system_identifier == cluster]
+    report = RepositoryReport(
+        name=name,
+        is_required=is_required,
+        last_segment=_last_segment(pieces),
+        timeline=timeline,
+        durable=durable,
+        mark=newest,
+        gaps=_gaps_after(held.coverage(own).gaps, own[-1].start_lsn if own else None),
+        lag_bytes=None if primary is None or primary.position is None else primary.position - durable,
+        adopted=adopted,
+    )
+    return report, marks
+
+
+def _end(pieces: Sequence[WalPiece]) -> tuple[TimelineId, Lsn]:
+    """How far the newest timeline is held: to the end of its last stretch."""
+    spans = spans_of(pieces)
+    newest = max(spans)
+    return newest, max(span.end for span in spans[newest])
+
+
+def _gaps_after(gaps: Sequence[Gap], start: Lsn | None) -> tuple[Gap, ...]:
+    """Those that the newest backup has not made an end of."""
+    return tuple(gap for gap in gaps if start is None or gap.end > start)
+
+
+def _last_segment(pieces: Sequence[WalPiece]) -> str | None:
+    whole = [piece for piece in pieces if not piece.is_partial]
+    newest = max(whole, key=lambda piece: (piece.timeline, piece.start), default=None)
+    return None if newest is None else newest.name.rpartition("/")[2].partition(".")[0]
+
+
+def report_to_json(report: WalReport) -> JsonObject:
+    """For programs; LSNs as PostgreSQL writes them, durations in seconds, null for unknown."""
+    return {**_object(report), "rpo_seconds": None if report.rpo is None else report.rpo.total_seconds()}
+
+
+def _object(value: object) -> dict[str, Json]:
+    return {item.name: _json(getattr(value, item.name)) for item in fields(cast("WalReport", value))}
+
+
+def _json(value: object) -> Json:
+    match value:
+        case Lsn() | TimelineId():
+            return str(value) if isinstance(value, Lsn) else value.value
+        case timedelta():
+            return value.total_seconds()
+        case datetime():
+            return value.isoformat()
+        case tuple():
+            return [_json(item) for item in cast("tuple[object, ...]", value)]
+        case _ if is_dataclass(value):
+            return _object(value)
+        case _:
+            return cast("str | int | None", value)
