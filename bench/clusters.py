@@ -29,7 +29,7 @@ SUMMARIES_MAJOR: Final = 18
 SHARES: Final = (1, 6, 9)
 """Per cent of the pages of `scattered` that are changed."""
 
-SUMMARIES: Final = {"summarize_wal": "on"}
+SUMMARIES: Final = {"summarize_wal": "on", "wal_keep_size": "2GB"}
 """The settings under which changed pages are known by WAL summaries."""
 
 MANY_RELATIONS: Final = 20_000
