@@ -145,9 +145,11 @@ class Watcher:
 
 
 @contextmanager
-def pushing(cluster: Cluster, path: Path, *repositories: Repository, jobs: int = 2) -> Generator[Watcher]:
-    """A pusher in a thread, inside the context."""
-    data = DataDirectory(path=cluster.data)
+def pushing(
+    served: Cluster | DataDirectory, path: Path, *repositories: Repository, jobs: int = 2
+) -> Generator[Watcher]:
+    """A pusher in a thread, inside the context; its socket goes with it."""
+    data = DataDirectory(path=served.data) if isinstance(served, Cluster) else served
     watcher = Watcher()
     archive = WalArchive(data=data, origin=data.origin(), repositories=repositories)
     pusher = Pusher(archive=archive, path=path, observer=watcher, jobs=jobs)
@@ -160,3 +162,4 @@ def pushing(cluster: Cluster, path: Path, *repositories: Repository, jobs: int =
         pusher.stop.set()
         thread.join(30)
     assert not thread.is_alive()
+    assert not path.exists()

@@ -84,6 +84,32 @@ def test_a_receiver_compares_what_is_held_also_on_the_boundary_of_two_segments(s
         assert _end(repository, backup.system_identifier, backup.timeline, backup.start_lsn) == held
 
 
+@EIGHTEEN
+@BOTH
+def test_where_the_wal_held_is_damaged_all_is_read(server_root: Path, source: BackupSource) -> None:
+    """Nothing proves then that the history is the same; the backup that is made all the same needs none of it."""
+    repository = new_repository(server_root)
+    with summarized_cluster(server_root, 18) as cluster:
+        execute(cluster, ROWS)
+        parent = take(cluster, repository, source)
+        for piece in repository.wal_pieces(parent.system_identifier):
+            damage(server_root / "repository" / piece.name)
+        go_on(cluster, 2)
+
+        backup = take(cluster, repository, source)
+
+        assert backup.detection is Detection.READ
+        assert "damaged" in backup.detection_reason
+        assert differences(repository, backup, cluster) == []
+
+
+def damage(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.chmod(0o600)
+    file.write_bytes(content)
+
+
 def _is_on_a_boundary(receiver: BackgroundReceiver, backup: BackupManifest) -> bool:
     durable = receiver.watcher.states[-1].durable if receiver.watcher.states else backup.stop_lsn
     is_beyond = durable > backup.stop_lsn.segment_start(backup.segment_size) + backup.segment_size

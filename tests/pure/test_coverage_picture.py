@@ -8,7 +8,8 @@ from xml.etree import ElementTree as ET
 from coverage_samples import ONE, TWO, at
 from safepoint.evidence.coverage_picture import coverage_svg
 from safepoint.model.lsn import Lsn
-from safepoint.model.reach import Cause, CoverageReport, Lane, Loss, Reach, Speed, Within
+from safepoint.model.reach import Cause, CoverageReport, Lane, Loss, Reach, Within
+from safepoint.model.speed import Speed
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from coverage_samples import ONE, SEGMENT, THREE, TWO, at, backup, gap, history, marked, segments
 from safepoint.backup.coverage import coverage_of, marks_by_timeline, spans_of
-from safepoint.backup.reach import Evidence, losses_of, reaches_of, speed_of, window_start_of
+from safepoint.backup.reach import Evidence, losses_of, reaches_of, window_start_of
 from safepoint.model.backup import BackupManifest
 from safepoint.model.coverage import Coverage, Mark, WalPiece
 from safepoint.model.lsn import Lsn, TimelineId
-from safepoint.model.reach import Cause, CoverageReport, Lane, Loss, Reach, Speed, Within
+from safepoint.model.reach import Cause, CoverageReport, Lane, Loss, Reach, Within
+from safepoint.model.speed import Speed, speed_of
 
 UNKNOWN = Speed(write=None, replay=None, other_seconds=0.0, restores=0)
 EARLY, LATE = backup("early", 2, ended=1.5), backup("late", 6, ended=5.5)

@@ -6,7 +6,7 @@ Of two backups that lead to the same position the newer one is taken: it has les
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from operator import attrgetter
@@ -14,12 +14,9 @@ from operator import attrgetter
 from safepoint.backup.coverage import Spans, contiguous_end
 from safepoint.model.backup import BackupManifest
 from safepoint.model.coverage import Coverage, Gap, Interval, Mark
-from safepoint.model.json_value import JsonObject
 from safepoint.model.lsn import Lsn, TimelineId
-from safepoint.model.reach import Cause, Loss, Reach, Speed, Within
-
-_LEAST_WAL = 16 << 20
-"""Bytes: a recovery of less says nothing about how fast WAL is replayed."""
+from safepoint.model.reach import Cause, Loss, Reach, Within
+from safepoint.model.speed import Speed
 
 _NO_BYTES = Lsn(0)
 
@@ -80,56 +77,6 @@ def losses_of(coverage: Coverage, backups: Sequence[BackupManifest], evidence: E
         )
         for gap in coverage.gaps
     )
-
-
-def speed_of(records: Iterable[JsonObject], backups: Sequence[BackupManifest]) -> Speed:
-    """What the records of earlier restores say: of those whose backups are still there, the largest tells most."""
-    by_id = {backup.id: backup for backup in backups}
-    found = [timed for record in records if (timed := _timed(record, by_id.get(str(record.get("backup"))))) is not None]
-    if not found:
-        return Speed(write=None, replay=None, other_seconds=0.0, restores=0)
-    largest = max(found, key=lambda timed: timed.file_bytes)
-    longest = max(found, key=lambda timed: timed.wal_bytes)
-    return Speed(
-        write=largest.file_bytes / largest.write,
-        replay=longest.wal_bytes / longest.replay if longest.wal_bytes >= _LEAST_WAL else None,
-        other_seconds=sorted(timed.other for timed in found)[len(found) // 2],
-        restores=len(found),
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Timed:
-    file_bytes: int
-    wal_bytes: int
-    write: float
-    replay: float
-    other: float
-
-
-_WRITING = frozenset({"write"})
-_REPLAYING = frozenset({"stage-wal", "recover"})
-
-
-def _timed(record: JsonObject, backup: BackupManifest | None) -> _Timed | None:
-    """None of a record that does not say how long it took, or of a backup that is gone."""
-    seconds, replayed = record.get("seconds"), record.get("replayed")
-    if backup is None or not isinstance(seconds, Mapping) or not isinstance(replayed, str):
-        return None
-    took = {name: float(value) for name, value in seconds.items() if isinstance(value, int | float)}
-    try:
-        wal_bytes = max(0, Lsn.parse(replayed) - backup.start_lsn)
-    except ValueError:
-        return None
-    write, replay = _sum(took, _WRITING), _sum(took, _REPLAYING)
-    if write <= 0 or replay <= 0:
-        return None
-    other = sum(took.values()) - write - replay
-    return _Timed(file_bytes=backup.raw_bytes, wal_bytes=wal_bytes, write=write, replay=replay, other=other)
-
-
-def _sum(took: Mapping[str, float], names: frozenset[str]) -> float:
-    return sum(value for name, value in took.items() if name in names)
 
 
 def _reach(

@@ -38,7 +38,8 @@ def compare_history(
 ) -> Sameness:
     """Whether the server's bytes of the segment before `end` are those that are held of it.
 
-    UNKNOWN when the server does not have that segment any more, or nothing of it is held. The session is idle again.
+    UNKNOWN when the server does not have that segment any more, or nothing of it is held that opens. The session is
+    idle again.
     """
     start = (end + -1).segment_start(segment_size)
     held = [
@@ -49,7 +50,10 @@ def compare_history(
     sent = _sent(session, timeline, start, end)
     if sent is None or not held:
         return Sameness.UNKNOWN
-    return Sameness.SAME if _are_same(repository, held, start, sent) else Sameness.OTHER
+    try:
+        return Sameness.SAME if _are_same(repository, held, start, sent) else Sameness.OTHER
+    except errors.Damaged:
+        return Sameness.UNKNOWN
 
 
 def _are_same(repository: Repository, held: Sequence[WalPiece], start: Lsn, sent: bytes) -> bool:

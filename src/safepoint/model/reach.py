@@ -10,6 +10,7 @@ from datetime import datetime
 from enum import Enum
 
 from safepoint.model.lsn import Lsn, TimelineId
+from safepoint.model.speed import Speed
 
 
 class Within(Enum):
@@ -21,22 +22,6 @@ class Within(Enum):
     WINDOW = "window"
     ACROSS = "across"
     BEFORE = "before"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Speed:
-    """How fast earlier restores were, in bytes a second and seconds; `restores` is how many were looked at."""
-
-    write: float | None
-    replay: float | None
-    other_seconds: float
-    restores: int
-
-    def seconds(self, file_bytes: int, wal_bytes: int) -> float | None:
-        """What a restore of so much may take; None when it is not known."""
-        if self.write is None or (wal_bytes and self.replay is None):
-            return None
-        return file_bytes / self.write + (wal_bytes / self.replay if self.replay else 0.0) + self.other_seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, cast
 
 from safepoint.model.backup import BackupManifest
 from safepoint.model.coverage import Coverage
 from safepoint.model.history import Ancestor
-from safepoint.model.json_value import JsonObject
 from safepoint.model.lsn import TimelineId
 from safepoint.model.measures import format_duration
 from safepoint.recovery.choice import TimelineRule
@@ -18,8 +16,6 @@ from safepoint.recovery.feeding import WINDOW_BYTES
 from safepoint.recovery.options import Purpose, RestoreOptions
 from safepoint.recovery.targets import PinnedRecovery, RecoveryTarget, TargetKind
 
-_BY_FILES = frozenset({"write", "prove-files", "prove-export"})
-_BY_WAL = frozenset({"recover", "export-wal"})
 _OUR_MAX_WAL = 1 << 30
 _MEGABYTE = 1 << 20
 _RESTARTPOINTS = 3
@@ -34,23 +30,11 @@ def needed_bytes(backup: BackupManifest, pinned: PinnedRecovery, options: Restor
     return backup.raw_bytes + segments + min(pinned.wal_bytes, _most_wal(backup, options))
 
 
-def expected_seconds(backup: BackupManifest, pinned: PinnedRecovery, records: Sequence[JsonObject]) -> float | None:
-    """By the newest restore on record that says what it wrote and replayed; None when none does."""
-    for record in reversed(records):
-        seconds, written = record.get("seconds"), record.get("bytes")
-        if isinstance(seconds, dict) and isinstance(written, int) and written > 0:
-            replayed = record.get("wal_bytes")
-            by_wal = pinned.wal_bytes / replayed if isinstance(replayed, int) and replayed > 0 else 1.0
-            times = cast("Mapping[str, Any]", seconds)
-            return sum(_scaled(name, float(taken), backup.raw_bytes / written, by_wal) for name, taken in times.items())
-    return None
-
-
 def expected_text(seconds: float | None) -> str:
     """The expected duration, or that nothing is known of it."""
     if seconds is None:
-        return "unknown: no earlier restore from this repository says how long it took"
-    return f"about {format_duration(timedelta(seconds=seconds))}, by the last restore on record"
+        return "unknown: no earlier restore from this repository tells how fast files are written and WAL is replayed"
+    return f"about {format_duration(timedelta(seconds=seconds))}, by earlier restores"
 
 
 def _lost_after(target: RecoveryTarget) -> str:
@@ -141,9 +125,3 @@ def _most_wal(backup: BackupManifest, options: RestoreOptions) -> int:
     text = settings.get("max_wal_size", "")
     theirs = int(text) * _MEGABYTE if text.isdecimal() else _OUR_MAX_WAL
     return WINDOW_BYTES + _RESTARTPOINTS * max(theirs, _OUR_MAX_WAL)
-
-
-def _scaled(name: str, seconds: float, by_files: float, by_wal: float) -> float:
-    if name in _BY_FILES:
-        return seconds * by_files
-    return seconds * by_wal if name in _BY_WAL else seconds

@@ -10,12 +10,12 @@ from datetime import timedelta
 from safepoint import errors
 from safepoint.backup.coverage import Spans, marks_by_timeline, spans_of
 from safepoint.backup.fetch_coverage import WalHeld, fetch_wal_held
-from safepoint.backup.reach import Evidence, losses_of, reaches_of, speed_of, window_start_of
+from safepoint.backup.reach import Evidence, losses_of, reaches_of, window_start_of
 from safepoint.model.backup import BackupManifest
 from safepoint.model.coverage import Coverage, WalPiece
-from safepoint.model.json_value import JsonObject
 from safepoint.model.lsn import Lsn, TimelineId
 from safepoint.model.reach import CoverageReport, Lane
+from safepoint.model.speed import speed_of
 from safepoint.repository import Repository
 from safepoint.repository.commit.journal_audit import readable_entries
 from safepoint.repository.commit.journal_entry import Entry
@@ -23,7 +23,7 @@ from safepoint.repository.commit.journal_event import EventKind, JournalEvent
 from safepoint.repository.names import wal_folder
 from safepoint.repository.wal_lineages import Branch
 from safepoint.strategy import Strategy
-from safepoint.workflows.held import RESTORES, only_cluster
+from safepoint.workflows.held import only_cluster, restores_on_record
 
 
 def keep_of(strategy: Strategy, database: str) -> timedelta | None:
@@ -48,7 +48,7 @@ def coverage_report(repository: Repository, database: str, keep: timedelta | Non
         window_start=None,
         lanes=(),
         losses=(),
-        speed=speed_of(_restores(repository), backups),
+        speed=speed_of(restores_on_record(repository), backups),
         unreadable=unreadable,
     )
     return empty if cluster is None else _filled(empty, repository, cluster, backups, keep)
@@ -100,12 +100,6 @@ def _of_branch(repository: Repository, cluster: str, branch: Branch, backups: Se
     with suppress(errors.Damaged):
         return fetch_wal_held(repository, cluster, lineages=[branch.lineage]).coverage(backups)
     return Coverage(intervals=(), gaps=())
-
-
-def _restores(repository: Repository) -> tuple[JsonObject, ...]:
-    with suppress(errors.Damaged):
-        return repository.records(RESTORES)
-    return ()
 
 
 def _evidence(repository: Repository, cluster: str, followed: Sequence[Branch], held: WalHeld) -> Evidence:

@@ -7,7 +7,8 @@ from datetime import datetime
 
 from safepoint.model.json_value import Json
 from safepoint.model.measures import format_instant
-from safepoint.model.reach import Cause, CoverageReport, Lane, Loss, Reach, Speed
+from safepoint.model.reach import Cause, CoverageReport, Lane, Loss, Reach
+from safepoint.model.speed import Speed
 
 CAUSES: Mapping[Cause, str] = {
     Cause.DAMAGED: "it is stored and does not open: an object is damaged",

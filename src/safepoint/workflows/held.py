@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -10,7 +11,7 @@ from safepoint import errors
 from safepoint.backup.fetch_coverage import fetch_coverage
 from safepoint.model.backup import BackupManifest
 from safepoint.model.coverage import Coverage, Interval
-from safepoint.model.json_value import Json
+from safepoint.model.json_value import Json, JsonObject
 from safepoint.model.measures import format_count, format_instant
 from safepoint.model.proof import ProofLevel
 from safepoint.repository import Repository
@@ -49,6 +50,13 @@ class Holdings:
     backups: tuple[BackupManifest, ...]
     coverage: Coverage
     unreadable: tuple[str, ...] = ()
+
+
+def restores_on_record(repository: Repository) -> tuple[JsonObject, ...]:
+    """Those that were restored before, for how long it took; none when they cannot be read."""
+    with suppress(errors.Damaged):
+        return repository.records(RESTORES)
+    return ()
 
 
 def holdings_of(

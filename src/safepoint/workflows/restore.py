@@ -17,8 +17,8 @@ from typing import Any, cast
 from safepoint import errors
 from safepoint.errors import Damaged
 from safepoint.model.history import Ancestor, parse_history
-from safepoint.model.json_value import JsonObject
 from safepoint.model.lsn import TimelineId
+from safepoint.model.speed import speed_of
 from safepoint.postgres.binaries import find_binaries
 from safepoint.postgres.url import DatabaseUrl
 from safepoint.recovery.actions import require_admission, restore_actions
@@ -26,7 +26,6 @@ from safepoint.recovery.choice import BEYOND, TimelineRule, choose, passed_over,
 from safepoint.recovery.directory import MARKER
 from safepoint.recovery.export import require_mapped
 from safepoint.recovery.forecast import (
-    expected_seconds,
     expected_text,
     timeline_text,
     timelines_text,
@@ -42,7 +41,7 @@ from safepoint.repository import Repository
 from safepoint.steps.execute import Observer, Run, execute
 from safepoint.steps.journal import open_file_journal, read_file_journal
 from safepoint.steps.plan import Plan
-from safepoint.workflows.held import RESTORES, Holdings, chosen_backup, holdings_of, only_database
+from safepoint.workflows.held import Holdings, chosen_backup, holdings_of, only_database, restores_on_record
 from safepoint.workflows.places import state_directory
 from safepoint.workflows.project import Project
 from safepoint.workflows.repository_location import located_at
@@ -195,6 +194,7 @@ def prepare(source: Source, wish: Wish, into: Path) -> Restore:
     )
     if options.purpose is Purpose.EXPORT:
         require_mapped(backup.tablespaces, dict(options.tablespaces))
+    speed = speed_of(restores_on_record(source.repository), holdings.backups)
     plan = plan_restore(
         pinned,
         backup,
@@ -205,7 +205,7 @@ def prepare(source: Source, wish: Wish, into: Path) -> Restore:
             ("timeline", timeline_text(pinned, timeline)),
             ("timelines", timelines_text(holdings.coverage, _histories(source.repository, holdings, lineages))),
             *transaction_note(pinned, backup, asked.xid),
-            ("expected", expected_text(expected_seconds(backup, pinned, _earlier(source.repository)))),
+            ("expected", expected_text(speed.seconds(backup.raw_bytes, pinned.wal_bytes))),
         ],
         warnings=[*suspects.warnings_for(backup.id), *_unreadable(holdings), *_standby_warnings(options)],
         options=options,
@@ -280,13 +280,6 @@ def _histories(
         with suppress(ValueError):
             found[timeline] = parse_history(content or b"")
     return found
-
-
-def _earlier(repository: Repository) -> Sequence[JsonObject]:
-    """Restores on record; none when they cannot be read: they only tell how long it will take."""
-    with suppress(Damaged):
-        return repository.records(RESTORES)
-    return ()
 
 
 def _standby_warnings(options: RestoreOptions) -> list[str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import psycopg
 
+from safepoint import errors
 from safepoint.backup.changes import BLOCK_BYTES, SEGMENT_BLOCKS, SHARES, main_fork_file
 from safepoint.backup.durable import durable_up_to
 from safepoint.backup.same_history import Sameness, compare_history
@@ -26,6 +27,9 @@ _WRITTEN = """
 SELECT CASE WHEN pg_is_in_recovery() THEN greatest(pg_last_wal_replay_lsn(), pg_last_wal_receive_lsn())
             ELSE pg_current_wal_insert_lsn() END::text
 """
+
+_NO_ANSWER = frozenset({errors.WL005, errors.PG004, errors.PG010})
+"""The server is silent, or has no connection left: whoever goes on may still read everything."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -70,16 +74,18 @@ def changes_since_parent(request: SourceRequest, start: BackupPosition) -> Known
     parent = request.parent
     if doubt is not None or parent is None:
         return doubt or Doubt("there is no parent backup to build upon")
-    if start.lsn < parent.stop_lsn:
-        return Doubt(f"this backup begins at {start.lsn}, before the parent's end at {parent.stop_lsn}")
     base = BackupPosition(lsn=parent.start_lsn, timeline=parent.timeline)
-    history = _history(request, start)
-    doubt = _doubt_of_history(request, parent, start, history)
-    if doubt is not None:
-        return doubt
     try:
+        history = _history(request, start)
+        doubt = _doubt_of_history(request, parent, start, history)
+        if doubt is not None:
+            return doubt
         with connect(request.url) as connection:
             changed = fetch_changed_blocks(connection, history=history, base=base, start=start)
+    except errors.SafepointError as error:
+        if error.spec not in _NO_ANSWER:
+            raise
+        return Doubt(f"the server's history could not be compared ({error.message})")
     except psycopg.Error as error:
         return Doubt(f"WAL summaries could not be fetched ({' '.join(str(error).split())})")
     if isinstance(changed, Doubt):
@@ -114,6 +120,8 @@ def _doubt_of_history(
     request: SourceRequest, parent: BackupManifest, start: BackupPosition, history: bytes
 ) -> Doubt | None:
     """Unless the server's own history holds everything that the parent's pages may hold: WAL up to the parent's end."""
+    if start.lsn < parent.stop_lsn:
+        return Doubt(f"this backup begins at {start.lsn}, before the parent's end at {parent.stop_lsn}")
     end = durable_up_to(request.repository, parent.system_identifier, parent.timeline, parent.start_lsn)
     if parent.timeline != start.timeline:
         switches = {ancestor.timeline: ancestor.switch for ancestor in parse_history(history)}
@@ -128,8 +136,8 @@ def _doubt_of_history(
         return Doubt("the server's WAL is not that of the parent: was its disk put back to a snapshot?")
     if sameness is Sameness.UNKNOWN:
         return Doubt(
-            f"the server no longer has the WAL before {end}, the last that is held since the parent: a receiver that "
-            "runs, or wal_keep_size, keeps it"
+            f"the WAL before {end}, the last that is held since the parent, cannot be compared: the server no longer "
+            "has it, where a receiver that runs, or wal_keep_size, would keep it; or what is held is damaged"
         )
     return None
 
