@@ -1,7 +1,7 @@
 """What the kernel keeps of a directory's files, let go of before random writes to them.
 
 Files that were read from their beginning to their end, as proofs read them, stand in the page cache in pieces of up
-to 2 MiB. ext4 looks at every block of such a piece for each page that is written to it (Linux from 6.16 on), which
+to 2 MiB. ext4 looks at every block of such a piece for each page that is written to it (seen on Linux 6.18), which
 took replay more time than replay itself. Read anew, page by page, they are kept in small pieces.
 Source: posix_fadvise(2); Linux, fs/ext4/inode.c, ext4_block_write_begin.
 """
