@@ -4,7 +4,7 @@ BIN := .venv/bin
 export PYTHON  # another Python than python3: make PYTHON=/path/to/python3.11 …
 
 .NOTPARALLEL:
-.PHONY: bench campaign-demo campaign-interleavings campaign-kills campaign-seconds demo test lint format setup system-packages lock docs clean runtime dev system-packages-once
+.PHONY: bench campaign-demo campaign-interleavings campaign-kills campaign-large campaign-seconds demo test lint format setup system-packages lock docs clean runtime dev system-packages-once
 
 demo: runtime ## the whole promise once: change, back up, destroy, recover (ARGS="--keep")
 	$(BIN)/python -m vivr_demo $(ARGS)
@@ -54,6 +54,9 @@ campaign-interleavings: dev ## writers, collectors and expirers in SAFEPOINT_INT
 
 campaign-kills: dev ## every verb of `repository`, killed and cut off the power at every one of its calls to the store
 	SAFEPOINT_KILLS=all $(BIN)/python -m pytest tests/contract/test_care_kill_sweeps.py
+
+campaign-large: dev ## backups of a relation of more than 1 GB, whole and by changed pages, each restored byte for byte
+	SAFEPOINT_LARGE=1 $(BIN)/python -m pytest tests/postgres/test_backup_segments.py
 
 campaign-seconds: dev ## SAFEPOINT_SECONDS restores to random seconds under traffic (default 100), each against the order of commits in WAL
 	SAFEPOINT_SECONDS=$${SAFEPOINT_SECONDS:-100} $(BIN)/python -m pytest -s tests/drill/test_random_seconds.py

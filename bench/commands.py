@@ -23,7 +23,6 @@ def measured(
     *,
     environment: Mapping[str, str] | None = None,
     folder: Path | None = None,
-    given: str = "",
 ) -> Outcome:
     """What it took; its fact `said` is its standard output. RuntimeError with its words when it fails.
 
@@ -31,13 +30,11 @@ def measured(
     and of the children it waited for; work of a server on its behalf is not among them.
     """
     settle()
-    with tempfile.TemporaryFile("w+") as said, tempfile.TemporaryFile("w+") as talk, tempfile.TemporaryFile() as asked:
-        asked.write(given.encode())
-        asked.seek(0)
+    with tempfile.TemporaryFile("w+") as said, tempfile.TemporaryFile("w+") as talk:
         began = time.perf_counter()
         process = subprocess.Popen(
             [str(part) for part in command],
-            stdin=asked,
+            stdin=subprocess.DEVNULL,
             stdout=said,
             stderr=talk,
             env={**os.environ, **(environment or {})},

@@ -76,9 +76,9 @@ def shop(scratch: Path, *, orders: int = SHOP_ORDERS, say: Callable[[str], None]
     return data_set(scratch, "shop", orders, fill_shop, say)
 
 
-def small_tables(scratch: Path, *, tables: int = SMALL_TABLES, say: Callable[[str], None]) -> DataSet:
+def small_tables(scratch: Path, *, say: Callable[[str], None]) -> DataSet:
     """The cluster of small tables, made unless it is there."""
-    return data_set(scratch, "tables", tables, _fill_tables, say)
+    return data_set(scratch, "tables", SMALL_TABLES, _fill_tables, say)
 
 
 def data_set(

@@ -13,6 +13,7 @@ Memory is each process's own: `peak` is VmHWM, all that was ever resident, the i
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import multiprocessing
 import shutil
@@ -20,7 +21,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -80,7 +81,7 @@ def _write_indexes(place: Path, blobs: int) -> dict[str, Any]:
     contents = (_pack(number, blobs) for number in range(_pack_count(blobs)))
     store = FolderStore(place / "store")
     names: list[str] = []
-    while group := list(_first(contents, 2048)):
+    while group := list(itertools.islice(contents, 2048)):
         names += put_indexes(store, _KEYRING, _CLUSTER, group)
     return {"seconds": _since(start), "objects": len(names), "packs": _pack_count(blobs)}
 
@@ -151,11 +152,6 @@ def _pack(number: int, blobs: int) -> PackContents:
     entries["length"] = _STORED_BYTES
     entries["raw_length"] = _RAW_BYTES
     return PackContents(pack=source.bytes(ID_BYTES), table=entries.tobytes())
-
-
-def _first(contents: Iterator[PackContents], count: int) -> Iterator[PackContents]:
-    for _, pack in zip(range(count), contents, strict=False):
-        yield pack
 
 
 def _since(start: float) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from bench.data import DataSet, binaries_like
 from bench.measure import Outcome, in_child, warm
 from bench.peers import basebackup, pgbackrest
 from bench.project import Project, new_project
+from bench.results import median_of
 from bench.servers import serving
 from safepoint.postgres.cluster import Cluster
 
@@ -133,7 +134,7 @@ class Physical:
         with serving(dataset.data, binaries_like(clusters.SUMMARIES_MAJOR), clusters.SUMMARIES) as cluster:
             taken = tuple(self._full(cluster, "scattered") for _ in range(self._rounds))
             project = Project(folder=self._work / "scattered")
-            whole = Whole(seconds=_seconds(taken), outcomes=taken)
+            whole = Whole(seconds=median_of(taken), outcomes=taken)
             return whole, tuple(self._changed(cluster, project, share) for share in clusters.SHARES)
 
     def _changed(self, cluster: Cluster, project: Project, per_cent: int) -> Incremental:
@@ -147,7 +148,7 @@ class Physical:
             outcomes.append(project.backup("--source", "files"))
         return Incremental(
             per_cent=per_cent,
-            seconds=_seconds(outcomes),
+            seconds=median_of(outcomes),
             outcomes=tuple(outcomes),
             pages=pages,
             added_bytes=median(int(outcome.facts["added_bytes"]) for outcome in outcomes),
@@ -191,10 +192,6 @@ def _warmed(directory: Path) -> Path:
     """In the page cache, as everything measured here is: we write past it, pgBackRest into it."""
     warm(path for path in directory.rglob("*") if path.is_file())
     return directory
-
-
-def _seconds(outcomes: Sequence[Outcome]) -> float:
-    return median(outcome.seconds for outcome in outcomes)
 
 
 def _middle(outcomes: list[Outcome]) -> Outcome:

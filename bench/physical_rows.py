@@ -11,7 +11,7 @@ from bench import clusters
 from bench.measure import Outcome
 from bench.peers import pgbackrest
 from bench.physical import Incremental
-from bench.results import Result
+from bench.results import PGBACKREST, Result, median_of, numbers_of
 from bench.workbench import Workbench
 from safepoint.model.measures import format_bytes
 
@@ -24,7 +24,6 @@ INCREMENTAL_TARGETS: Final = {1: 1 / 10, 6: 1 / 4, 9: 1 / 3}
 STORED_TARGET: Final = 1.5
 RELATIONS_TARGET: Final = 1.3
 
-_PGBACKREST = "pgBackRest"
 _WHOLE = "Whole commands, from their start to their end"
 
 
@@ -34,18 +33,18 @@ def full(bench: Workbench) -> Result:
     ours, raw = rounds["safepoint"], int(rounds["safepoint"][-1].facts["raw_bytes"])
     theirs = rounds.get("pgBackRest, encrypted")
     sealed = (
-        "" if theirs is None else f" With its cipher pgBackRest takes {_median(theirs):.2f} s ({_numbers(theirs)})."
+        "" if theirs is None else f" With its cipher pgBackRest takes {median_of(theirs):.2f} s ({numbers_of(theirs)})."
     )
     return _against(
         "full",
         "Full backup of a running server, encrypted",
         ours,
-        (f"{_PGBACKREST}, process-max=2, zst 1, no cipher", rounds.get(_PGBACKREST)),
+        (f"{PGBACKREST}, process-max=2, zst 1, no cipher", rounds.get(PGBACKREST)),
         FULL_TARGET,
         note=(
             f"PostgreSQL 15 with data checksums, {format_bytes(raw)} in {bench.physical.production.stamp.files:,} "
             f"files: pgbench, the shop, 2,000 small tables. Ours: page checksums proved, with the WAL it needs, "
-            f"{raw / _median(ours) / 1e6:.0f} MB/s, {median(o.cpu_seconds for o in ours):.1f} CPU seconds, "
+            f"{raw / median_of(ours) / 1e6:.0f} MB/s, {median(o.cpu_seconds for o in ours):.1f} CPU seconds, "
             f"{format_bytes(int(ours[-1].facts['added_bytes']))} stored. Theirs: pages checked, no WAL.{sealed}"
         ),
     )
@@ -86,10 +85,10 @@ def physical_restore(bench: Workbench) -> Result:
         "physical-restore",
         "Restore of its files, durable",
         ours,
-        (f"{_PGBACKREST}, process-max=2", rounds.get(_PGBACKREST)),
+        (f"{PGBACKREST}, process-max=2", rounds.get(PGBACKREST)),
         RESTORE_TARGET,
         note=(
-            f"into an empty directory, {int(ours[-1].facts['raw_bytes']) / _median(ours) / 1e6:.0f} MB/s, "
+            f"into an empty directory, {int(ours[-1].facts['raw_bytes']) / median_of(ours) / 1e6:.0f} MB/s, "
             f"{max(o.peak_bytes for o in ours) / 1e6:.0f} MB of memory, every seal and digest proved"
         ),
     )
@@ -103,7 +102,7 @@ def delta_restore(bench: Workbench) -> Result:
         "delta-restore",
         "Delta restore with nothing changed",
         ours,
-        (f"{_PGBACKREST} --delta", rounds.get(f"{_PGBACKREST} again")),
+        (f"{PGBACKREST} --delta", rounds.get(f"{PGBACKREST} again")),
         DELTA_TARGET,
         note=(
             f"every page read and compared, from the page cache; fetched "
@@ -131,7 +130,7 @@ def incremental(bench: Workbench, *, per_cent: int) -> Result:
         note=(
             f"PostgreSQL 18 with summarize_wal, {format_bytes(raw)}; {found.pages:,} "
             f"pages at random; found by {found.outcomes[-1].facts.get('detection', 'reading')}. "
-            f"{_WHOLE}. Rounds: {_numbers(found.outcomes)}; full {_numbers(whole.outcomes)}"
+            f"{_WHOLE}. Rounds: {numbers_of(found.outcomes)}; full {numbers_of(whole.outcomes)}"
         ),
     )
 
@@ -202,29 +201,21 @@ def _against(
 ) -> Result:
     """Ours as a multiple of a peer's; unknown where the peer is not installed."""
     theirs, called = peer[1], peer[0]
-    ratio = None if theirs is None else _median(ours) / _median(theirs)
-    version = f"{_PGBACKREST} {pgbackrest.version()}" if called.startswith(_PGBACKREST) else ""
-    told = "" if theirs is None else f", theirs {_numbers(theirs)}"
+    ratio = None if theirs is None else median_of(ours) / median_of(theirs)
+    version = f"{PGBACKREST} {pgbackrest.version()}" if called.startswith(PGBACKREST) else ""
+    told = "" if theirs is None else f", theirs {numbers_of(theirs)}"
     return Result(
         name=name,
         title=title,
-        value=_median(ours),
+        value=median_of(ours),
         unit="s",
-        baseline=f"`{called}`: not installed" if theirs is None else f"`{called}`: {_median(theirs):.2f} s",
+        baseline=f"`{called}`: not installed" if theirs is None else f"`{called}`: {median_of(theirs):.2f} s",
         ratio=ratio,
         target=f"≤ {target:g} ×",
         is_met=None if ratio is None else ratio <= target,
-        note=f"{note}. {_WHOLE}. {version} Rounds: ours {_numbers(ours)}{told}".replace("  ", " "),
+        note=f"{note}. {_WHOLE}. {version} Rounds: ours {numbers_of(ours)}{told}".replace("  ", " "),
     )
 
 
 def _incremental(bench: Workbench, per_cent: int) -> Incremental:
     return next(found for found in bench.physical.incrementals if found.per_cent == per_cent)
-
-
-def _median(outcomes: Sequence[Outcome]) -> float:
-    return median(outcome.seconds for outcome in outcomes)
-
-
-def _numbers(outcomes: Sequence[Outcome]) -> str:
-    return ", ".join(f"{outcome.seconds:.2f}" for outcome in outcomes)

@@ -13,10 +13,12 @@ from typing import Any
 from bench.commands import measured
 from bench.measure import Outcome
 from safepoint.postgres.url import DatabaseUrl
+from safepoint.repository.sealing.printed_key import KEY_BYTES, KeyForm, key_to_text
 
 DATABASE = "bench"
 TIER = "daily"
-PASSPHRASE = "a passphrase for the benchmark"  # noqa: S105 - it guards nothing
+KEY = key_to_text(bytes(range(KEY_BYTES)), KeyForm.GENERATED).reveal()
+"""A generated key, as most have; it guards nothing."""
 
 _STRATEGY = """\
 [database.{database}]
@@ -50,7 +52,7 @@ class Project:
     def environment(self) -> Mapping[str, str]:
         """What the command needs to know."""
         return {
-            "BENCH_KEY": PASSPHRASE,
+            "BENCH_KEY": KEY,
             "XDG_STATE_HOME": str(self.folder / "state"),
             "XDG_CACHE_HOME": str(self.folder / "cache"),
         }

@@ -10,7 +10,7 @@ from bench import growth
 from bench.baselines import READ, WRITE
 from bench.map_size import SIMULATED_CHUNKS
 from bench.measure import Outcome
-from bench.results import Result
+from bench.results import Result, median_of, numbers, numbers_of
 from bench.workbench import CHANGED, DAYS, EACH_FILE_EVERY, SIMULATED_BYTES, Workbench
 from safepoint.kernel import IS_COMPILED
 from safepoint.model.measures import format_bytes
@@ -47,7 +47,7 @@ def ingest_speed(bench: Workbench) -> Result:
             f"{format_bytes(raw)} read, page checksums proved, hashed, zstd-1, AES-256-GCM, packed, synced, manifest "
             f"and lease committed: {raw / first.seconds / 1e6:.0f} MB/s, {first.cpu_seconds:.1f} CPU seconds, "
             f"{format_bytes(int(first.facts['stored_bytes']))} in {first.facts['packs']} packs. The archive is neither "
-            f"checked nor encrypted. Rounds: ours {_seconds(first.ours)}, theirs {_numbers(first.theirs)}. "
+            f"checked nor encrypted. Rounds: ours {numbers_of(first.ours)}, theirs {numbers(first.theirs)}. "
             f"Page kernel: {kernel}. {_LEFT_OUT}"
         ),
     )
@@ -69,7 +69,7 @@ def ingest_memory(bench: Workbench) -> Result:
 
 def ingest_again(bench: Workbench) -> Result:
     """A second backup with nothing changed."""
-    seconds = _median(bench.second)
+    seconds = median_of(bench.second)
     ratio = bench.first.seconds / seconds
     return Result(
         name="ingest-again",
@@ -82,14 +82,14 @@ def ingest_again(bench: Workbench) -> Result:
         is_met=ratio >= AGAIN_TARGET,
         note=(
             f"page checksums proved again; added {format_bytes(int(bench.second[0].facts['added_bytes']))}. "
-            f"Rounds: {_seconds(bench.second)}"
+            f"Rounds: {numbers_of(bench.second)}"
         ),
     )
 
 
 def ingest_named(bench: Workbench) -> Result:
     """A backup whose caller names the changed pages: cost in proportion."""
-    seconds, twice = _median(bench.named), _median(bench.named_twice_as_many)
+    seconds, twice = median_of(bench.named), median_of(bench.named_twice_as_many)
     pages = int(bench.named[0].facts["pages"])
     return Result(
         name="ingest-named",
@@ -103,7 +103,7 @@ def ingest_named(bench: Workbench) -> Result:
         note=(
             f"{pages:,} pages at random, {seconds / pages * 1e6:.0f} µs each, the benchmark's own making of them "
             f"included; with twice as many pages {twice:.2f} s, {twice / seconds:.2f} × the time. "
-            f"Rounds: {_seconds(bench.named)}; {_seconds(bench.named_twice_as_many)}"
+            f"Rounds: {numbers_of(bench.named)}; {numbers_of(bench.named_twice_as_many)}"
         ),
     )
 
@@ -169,7 +169,7 @@ def restore_speed(bench: Workbench) -> Result:
         note=(
             f"{raw / restored.seconds / 1e6:.0f} MB/s, every seal and digest proved, {restored.cpu_seconds:.1f} CPU "
             f"seconds, {restored.peak_bytes / 1e6:.0f} MB of memory; compared byte by byte with the data afterwards. "
-            f"Rounds: ours {_seconds(restored.ours)}, theirs {_numbers(restored.theirs)}. {_LEFT_OUT}"
+            f"Rounds: ours {numbers_of(restored.ours)}, theirs {numbers(restored.theirs)}. {_LEFT_OUT}"
         ),
     )
 
@@ -351,15 +351,3 @@ def _reads_result(bench: Workbench, *, cold: bool, target: int) -> Result:
 
 def _fetched(outcome: Outcome) -> float:
     return float(outcome.facts["got_bytes"]) / float(outcome.facts["restored_bytes"])
-
-
-def _median(outcomes: Sequence[Outcome]) -> float:
-    return median(outcome.seconds for outcome in outcomes)
-
-
-def _seconds(outcomes: Sequence[Outcome]) -> str:
-    return _numbers([outcome.seconds for outcome in outcomes])
-
-
-def _numbers(seconds: Sequence[float]) -> str:
-    return ", ".join(f"{value:.2f}" for value in seconds)

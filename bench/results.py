@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from statistics import median
+from typing import Any, Final
+
+from bench.measure import Outcome
+
+PGBACKREST: Final = "pgBackRest"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,3 +52,18 @@ class Run:
 def unmeasured(name: str, title: str, target: str, why: str) -> Result:
     """A row that could not be measured: unknown, neither met nor missed."""
     return Result(name=name, title=title, value=None, unit="", target=target, note=f"not measured: {why}")
+
+
+def numbers(seconds: Sequence[float]) -> str:
+    """Every value of a row, for its note."""
+    return ", ".join(f"{value:.2f}" for value in seconds)
+
+
+def numbers_of(outcomes: Sequence[Outcome]) -> str:
+    """The seconds of every round."""
+    return numbers([outcome.seconds for outcome in outcomes])
+
+
+def median_of(outcomes: Sequence[Outcome]) -> float:
+    """The median of the seconds."""
+    return median(outcome.seconds for outcome in outcomes)

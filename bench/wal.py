@@ -229,9 +229,9 @@ class WalWork:
         return folder
 
 
-def percentile(values: Sequence[float], share: float) -> float:
-    """The value that so large a share of them does not exceed."""
-    return sorted(values)[min(int(share * len(values)), len(values) - 1)]
+def percentile_95(values: Sequence[float]) -> float:
+    """The value that 95 of 100 of them do not exceed."""
+    return sorted(values)[min(int(0.95 * len(values)), len(values) - 1)]
 
 
 def _archive_command(project: Project) -> str:

@@ -8,8 +8,8 @@ from typing import Final
 
 from bench.clusters import SEGMENTS
 from bench.peers import pgbackrest
-from bench.results import Result
-from bench.wal import ALONE, STREAM_CLIENTS, percentile
+from bench.results import PGBACKREST, Result, numbers
+from bench.wal import ALONE, STREAM_CLIENTS, percentile_95
 from bench.workbench import Workbench
 from safepoint.model.measures import format_bytes
 
@@ -17,8 +17,6 @@ BACKLOG_TARGET: Final = 0.8
 ALONE_TARGET: Final = 0.9
 BEHIND_TARGET: Final = 2.0
 REPLAY_TARGET: Final = 0.9
-
-_PGBACKREST = "pgBackRest"
 
 
 def wal_push(bench: Workbench) -> Result:
@@ -50,7 +48,7 @@ def wal_stream(bench: Workbench) -> Result:
         title="Repository behind the server while pgbench runs, median",
         value=behind,
         unit="s",
-        baseline=f"95 of 100 samples: ≤ {percentile(found.seconds, 0.95):.2f} s",
+        baseline=f"95 of 100 samples: ≤ {percentile_95(found.seconds):.2f} s",
         target=f"< {BEHIND_TARGET:g} s",
         is_met=behind < BEHIND_TARGET,
         note=(
@@ -77,8 +75,8 @@ def wal_replay(bench: Workbench) -> Result:
         is_met=ours >= REPLAY_TARGET * theirs,
         note=(
             "from the start of the server until the pinned end is replayed; the same settings; the folder's segments "
-            f"are neither compressed nor sealed. Rounds: ours {_numbers(found.ours)} s, "
-            f"theirs {_numbers(found.theirs)} s"
+            f"are neither compressed nor sealed. Rounds: ours {numbers(found.ours)} s, "
+            f"theirs {numbers(found.theirs)} s"
         ),
     )
 
@@ -93,26 +91,22 @@ ROWS: Final[Mapping[str, Callable[[Workbench], Result]]] = {
 
 def _pushed(name: str, title: str, rounds: Mapping[str, Sequence[float]], how: tuple[int, str, float]) -> Result:
     count, theirs_is, target = how
-    ours, theirs = rounds["safepoint"], rounds.get(_PGBACKREST)
+    ours, theirs = rounds["safepoint"], rounds.get(PGBACKREST)
     each = median(ours) / count * 1000
     their_each = None if theirs is None else median(theirs) / count * 1000
-    told = "" if theirs is None else f", theirs {_numbers(theirs)} s"
+    told = "" if theirs is None else f", theirs {numbers(theirs)} s"
     return Result(
         name=name,
         title=title,
         value=each,
         unit="ms",
-        baseline=f"{_PGBACKREST}, {theirs_is}: " + ("not installed" if their_each is None else f"{their_each:.0f} ms"),
+        baseline=f"{PGBACKREST}, {theirs_is}: " + ("not installed" if their_each is None else f"{their_each:.0f} ms"),
         ratio=None if their_each is None else each / their_each,
         target=f"≤ {target} ×",
         is_met=None if their_each is None else each <= target * their_each,
         note=(
             f"{count} segments of pgbench, the command run for one after the other by a shell, as PostgreSQL's "
             "archiver does; encrypted, durable and asked for again before each is acknowledged. "
-            f"{_PGBACKREST} {pgbackrest.version()}. Rounds: ours {_numbers(ours)} s{told}"
+            f"{PGBACKREST} {pgbackrest.version()}. Rounds: ours {numbers(ours)} s{told}"
         ),
     )
-
-
-def _numbers(seconds: Sequence[float]) -> str:
-    return ", ".join(f"{value:.2f}" for value in seconds)

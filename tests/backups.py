@@ -6,8 +6,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,18 @@ from typing import Any
 from psycopg import Connection
 
 from safepoint.backup.fetch_coverage import fetch_coverage
+from safepoint.backup.physical import BackupRequest
+from safepoint.backup.plan import backup_actions, new_backup_id, plan_backup
 from safepoint.backup.receiver import WalReceiver
 from safepoint.backup.receiver_state import ReceiverState
+from safepoint.backup.sources.choice import BY_STREAM, Choice
 from safepoint.errors import SafepointError
 from safepoint.model.backup import BackupManifest
 from safepoint.model.coverage import Mark, WalPiece
+from safepoint.model.json_value import JsonObject
 from safepoint.model.lsn import Lsn
+from safepoint.model.measures import system_clock
+from safepoint.postgres.basebackup import Checkpoint
 from safepoint.postgres.binaries import find_binaries
 from safepoint.postgres.cluster import Cluster, adopt_cluster, remove_cluster
 from safepoint.postgres.connect import connect
@@ -32,9 +38,9 @@ from safepoint.recovery.proofs import Question
 from safepoint.recovery.replay import url_of
 from safepoint.recovery.targets import PinnedRecovery, parse_target
 from safepoint.repository import Repository, create_repository, open_repository
-from safepoint.steps.execute import Run, execute
+from safepoint.steps.execute import Action, Context, Progress, Run, execute
 from safepoint.steps.journal import Journal, MemoryJournal
-from safepoint.steps.plan import Plan
+from safepoint.steps.plan import Plan, Step
 from safepoint.stores import open_store
 
 DATABASE = "shop"
@@ -49,6 +55,57 @@ def new_repository(directory: Path) -> Repository:
 def reopened(directory: Path) -> Repository:
     """The same repository as another process sees it."""
     return open_repository(open_store(f"file:{directory / 'repository'}"), None)
+
+
+def backup_plan(
+    backup_id: str | None = None,
+    choice: Choice = BY_STREAM,
+    checkpoint: Checkpoint = Checkpoint.FAST,
+    rate_limit: int | None = None,
+) -> Plan:
+    """The plan of a backup, by default one that is named after now."""
+    request = BackupRequest(
+        backup_id=backup_id or new_backup_id(DATABASE, system_clock()),
+        database=DATABASE,
+        tier="daily",
+        checkpoint=checkpoint,
+        compression=1,
+        source=choice.source,
+        data=choice.data,
+        rate_limit=rate_limit,
+    )
+    return plan_backup(request, choice.reason)
+
+
+def actions_of(
+    url: DatabaseUrl, repository: Repository, primary: DatabaseUrl | None = None
+) -> AbstractContextManager[Mapping[str, Action]]:
+    """What carries a backup out: of a primary, or of the server at `url` below one."""
+    return backup_actions(url, repository, primary=primary or url, strategy="")
+
+
+def take_backup(
+    url: DatabaseUrl, repository: Repository, primary: DatabaseUrl | None = None, **options: Any
+) -> BackupManifest:
+    """A backup, taken now: the plan, made with these options, and carried out."""
+    with actions_of(url, repository, primary) as actions:
+        run = execute(backup_plan(**options), actions=actions, journal=MemoryJournal())
+    return repository.backup(str(run.outcomes["commit"]["backup"]))
+
+
+def copy_watched(
+    url: DatabaseUrl, repository: Repository, choice: Choice, watch: Callable[[Progress], None]
+) -> BackupManifest:
+    """A backup of which the copying is watched."""
+    plan = backup_plan(choice=choice)
+
+    def copy(step: Step, context: Context) -> JsonObject:
+        watched = Context(plan=plan, outcomes=context.outcomes, is_repeat=False, report=watch)
+        return inner["backup.copy"](step, watched)
+
+    with actions_of(url, repository) as inner:
+        run = execute(plan, actions={**inner, "backup.copy": copy}, journal=MemoryJournal())
+    return repository.backup(str(run.outcomes["commit"]["backup"]))
 
 
 class Watcher:
@@ -123,7 +180,14 @@ def receiving_process(url: DatabaseUrl, directory: Path) -> Generator[subprocess
         f"WalReceiver(url=DatabaseUrl.parse(sys.argv[1]), repository=reopened(Path({str(directory)!r})),"
         f" database={DATABASE!r}, ship_seconds=0.2).run()"
     )
-    process = subprocess.Popen([sys.executable, "-c", code, url.reveal()], cwd=Path(__file__).parent)
+    with running_code(code, url.reveal()) as process:
+        yield process
+
+
+@contextmanager
+def running_code(code: str, *arguments: str) -> Generator[subprocess.Popen[bytes]]:
+    """Python code in a process of its own, which finds what tests share; killed at the end."""
+    process = subprocess.Popen([sys.executable, "-c", code, *arguments], cwd=Path(__file__).parent)
     try:
         yield process
     finally:

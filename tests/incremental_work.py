@@ -10,8 +10,8 @@ from typing import Any
 from psycopg import Connection
 
 import servers
+from backups import take_backup
 from safepoint.backup.changes import main_fork_file
-from safepoint.backup.plan import take_backup
 from safepoint.backup.sources.choice import Choice
 from safepoint.kernel import PAGE_BYTES
 from safepoint.model.backup import BackupManifest, BackupSource
@@ -108,14 +108,12 @@ def new_repository(directory: Path) -> Repository:
 
 def take(cluster: Cluster, repository: Repository, source: BackupSource) -> BackupManifest:
     """A backup from the source, by whoever opens the repository anew."""
-    data = cluster.data if source is BackupSource.FILES else None
-    return take_backup(
-        cluster.url(),
-        open_repository(repository.store, None),
-        database="shop",
-        tier="daily",
-        choice=Choice(source=source, reason="a test", data=data),
-    )
+    return take_backup(cluster.url(), open_repository(repository.store, None), choice=choice_of(cluster, source))
+
+
+def choice_of(cluster: Cluster, source: BackupSource) -> Choice:
+    """That source of the cluster, for a test's sake."""
+    return Choice(source=source, reason="a test", data=cluster.data if source is BackupSource.FILES else None)
 
 
 def execute(cluster: Cluster, *statements: str) -> None:

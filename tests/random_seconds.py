@@ -21,6 +21,7 @@ from psycopg import Connection
 import servers
 from backups import flushed, server_clock, wait_until
 from fake_clock import FakeClock
+from restoring import writing
 from safepoint.backup.fetch_coverage import fetch_coverage
 from safepoint.model.coverage import Coverage
 from safepoint.postgres.cluster import Cluster
@@ -168,16 +169,8 @@ def _nothing() -> Generator[None]:
 @contextmanager
 def _traffic(primary: Cluster) -> Generator[None]:
     """Writers that insert one row a transaction, some of which stay open for a while, and roll a few back."""
-    stopped = threading.Event()
-    threads = [threading.Thread(target=_write, args=[primary, number, stopped]) for number in range(WRITERS)]
-    for thread in threads:
-        thread.start()
-    try:
+    with writing(WRITERS, lambda number, stopped: _write(primary, number, stopped)):
         yield
-    finally:
-        stopped.set()
-        for thread in threads:
-            thread.join()
 
 
 def _write(primary: Cluster, number: int, stopped: threading.Event) -> None:

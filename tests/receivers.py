@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from backups import DATABASE, Watcher
+from backups import DATABASE, Watcher, running_code
 from safepoint import errors
 from safepoint.backup.coverage import spans_of
 from safepoint.backup.lane import Sink
@@ -107,12 +105,8 @@ def process_into(url: DatabaseUrl, directory: Path, names: list[str], options: s
         f"WalReceiver(url=DatabaseUrl.parse(sys.argv[1]), sinks=sinks, database={DATABASE!r},"
         f" ship_seconds=0.1, slot_seconds=30.0, {options}).run()"
     )
-    process = subprocess.Popen([sys.executable, "-c", code, url.reveal()], cwd=Path(__file__).parent)
-    try:
+    with running_code(code, url.reveal()) as process:
         yield process
-    finally:
-        process.kill()
-        process.wait()
 
 
 def opened(directory: Path, name: str) -> Sink:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import subprocess
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,16 +15,15 @@ from typing import Any
 import pytest
 from psycopg import Connection
 
-from backups import (
-    newest_mark,
-    reopened,
-)
+from backups import DATABASE, newest_mark, reopened
 from safepoint.backup.durable import durable_up_to
 from safepoint.model.backup import BackupManifest
 from safepoint.model.lsn import Lsn
 from safepoint.postgres.cluster import Cluster
 from safepoint.postgres.connect import connect
 from safepoint.repository import Repository
+from safepoint.steps.execute import Run, Silence
+from safepoint.workflows.restore import Restore, Source, Wish, prepare
 
 SETTINGS = {
     "track_commit_timestamp": "on",
@@ -64,6 +63,25 @@ class Scene:
         return {commit.row for commit in kept}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Production:
+    """A primary that runs and was backed up, its WAL received."""
+
+    root: Path
+    cluster: Cluster
+    repository: Repository
+    backup: BackupManifest
+
+    def prepare(self, into: Path | str, **wish: object) -> Restore:
+        """The restore planned; a relative place is below the root."""
+        source = Source(repository=self.repository, database=DATABASE, primary=self.cluster.url())
+        return prepare(source, Wish(**wish), self.root / into)  # type: ignore[arg-type]
+
+    def carry_out(self, into: Path | str, **wish: object) -> Run:
+        """The restore done."""
+        return self.prepare(into, **wish).execute(Silence())
+
+
 def durable(repository: Repository, backup: BackupManifest) -> Lsn:
     return durable_up_to(repository, backup.system_identifier, backup.timeline, backup.start_lsn)
 
@@ -76,16 +94,23 @@ def is_marked(repository: Repository, backup: BackupManifest, instant: datetime)
 @contextmanager
 def traffic(primary: Cluster) -> Generator[None]:
     """Writers that insert one row a transaction, each from its own range of ids."""
-    stopped = threading.Event()
 
-    def run(number: int) -> None:
+    def write(number: int, stopped: threading.Event) -> None:
         with connect(primary.url()) as connection:
             for row in itertools.count(number * 1_000_000):
                 if stopped.is_set():
                     return
                 connection.execute("INSERT INTO rows VALUES (%s, repeat('x', 200))", [row])
 
-    threads = [threading.Thread(target=run, args=[number]) for number in range(WRITERS)]
+    with writing(WRITERS, write):
+        yield
+
+
+@contextmanager
+def writing(writers: int, write: Callable[[int, threading.Event], None]) -> Generator[None]:
+    """So many threads that write, each given its number and the event upon which it ends."""
+    stopped = threading.Event()
+    threads = [threading.Thread(target=write, args=[number, stopped]) for number in range(writers)]
     for thread in threads:
         thread.start()
     try:

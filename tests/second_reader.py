@@ -267,13 +267,13 @@ def _masters(path: Path, ids: dict[str, Any], key: str) -> dict[int, bytes]:
 
 
 def _secret(slot: dict[str, Any], key: str) -> bytes:
-    """What a slot's keys derive from. A recovery key's letters for checking are not looked at: a seal tells all."""
+    """What a slot's keys derive from. A printed key's letters for checking are not looked at: a seal tells all."""
     kdf, letters = slot["kdf"], re.sub(r"[\s._,\-\u2010-\u2015\u2212]", "", key).upper()
-    is_recovery_key, salt = re.fullmatch("RECOVERY.{60,70}", letters), bytes.fromhex(kdf["salt"])
-    _require(slot["kind"] == ("recovery" if is_recovery_key else "passphrase"), "a slot of the other kind")
-    if is_recovery_key:
-        number = int(re.sub("(.{4}).", r"\1", letters[8:]).translate(CROCKFORD), base=32) >> 4
-        return _hkdf(number.to_bytes(32, "big"), b"recovery key", salt)
+    printed, salt = re.fullmatch("(KEY|RECOVERY)(.{60,70})", letters), bytes.fromhex(kdf["salt"])
+    kind = {"KEY": "generated", "RECOVERY": "recovery"}[printed[1]] if printed else "passphrase"
+    if _require(slot["kind"] == kind, "a slot of another kind") and printed:
+        number = int(re.sub("(.{4}).", r"\1", printed[2]).translate(CROCKFORD), base=32) >> 4
+        return _hkdf(number.to_bytes(32, "big"), kind.encode() + b" key", salt)
     n, r, p = kdf["n"], kdf["r"], kdf["p"]
     _require(n > 1 and n & (n - 1) == 0 and 128 * n * r * p <= 1 << 30, f"scrypt with n = {n}, r = {r}, p = {p}")
     return Scrypt(salt=salt, length=32, n=n, r=r, p=p).derive(os.fsencode(key))

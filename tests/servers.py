@@ -14,8 +14,9 @@ from typing import LiteralString
 from psycopg import sql
 
 from safepoint.postgres.binaries import available_binaries, find_binaries
-from safepoint.postgres.cluster import Cluster, make_cluster, remove_cluster, start
+from safepoint.postgres.cluster import Cluster, adopt_cluster, make_cluster, remove_cluster, start
 from safepoint.postgres.connect import connect
+from safepoint.postgres.programs import run_program
 from safepoint.postgres.url import DatabaseUrl
 
 TESTED_MAJORS = (15, 16, 17, 18)
@@ -108,3 +109,13 @@ def temporary_role(cluster: Cluster, name: str, attributes: LiteralString = "LOG
             yield cluster.url().with_parameters(user=name)
         finally:
             connection.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
+
+
+def standby_of(primary: Cluster, data: Path) -> Cluster:
+    """A standby that runs in this directory and streams from the primary; whoever asked removes it."""
+    primary.user.make_directory(data)
+    program = primary.binaries.program("pg_basebackup")
+    run_program(primary.user, [program, "-D", data, "-R", "-c", "fast", "-d", primary.url().conninfo()])
+    standby = adopt_cluster(data, primary.binaries)
+    start(standby)
+    return standby

@@ -11,7 +11,7 @@ from safepoint.model.lsn import Lsn, TimelineId
 from safepoint.model.version import PgVersion
 from safepoint.repository import Repository
 from safepoint.repository.maps.ingest import Taken
-from safepoint.repository.repository import BackupWriter
+from safepoint.repository.writing import BackupWriter
 
 _VERSION = PgVersion(150000)
 _SEGMENT_BYTES = 16 * 1024 * 1024

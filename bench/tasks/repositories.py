@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bench.changes import PAGE_BYTES, read_changed
+from bench.project import KEY
 from safepoint.model.secret import Secret
 from safepoint.postgres.page_checksum import bad_pages
 from safepoint.repository import Repository, create_repository, open_repository
@@ -19,7 +20,7 @@ DATABASE = "shop"
 DIRECTORY_MODE = 0o700
 FILE_MODE = 0o600
 
-_PASSPHRASE = Secret("a passphrase for the benchmark")
+_KEY = Secret(KEY)
 _SEGMENT_PAGES = 131_072
 _FORK = re.compile(r"(?:base/\d+|global)/\d+(?:_fsm|_vm|_init)?(?:\.(\d+))?")
 
@@ -27,12 +28,12 @@ _FORK = re.compile(r"(?:base/\d+|global)/\d+(?:_fsm|_vm|_init)?(?:\.(\d+))?")
 def new_repository(folder: Path) -> Repository:
     """An empty, encrypted repository in the folder; what was there before is gone."""
     shutil.rmtree(folder, ignore_errors=True)
-    return create_repository(FolderStore(folder), _PASSPHRASE)
+    return create_repository(FolderStore(folder), _KEY)
 
 
 def opened(folder: Path, wrap: Callable[[Store], Store] = lambda store: store) -> Repository:
     """The repository in the folder, through whatever `wrap` puts around its store."""
-    return open_repository(wrap(FolderStore(folder)), _PASSPHRASE)
+    return open_repository(wrap(FolderStore(folder)), _KEY)
 
 
 def give_whole(ingest: Ingest, data: Path, path: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import threading
+from contextlib import suppress
 
 _FLAGS = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
 
@@ -19,7 +20,7 @@ class Buffers:
     def take(self) -> mmap.mmap:
         """A buffer that nobody else has, standing at its start; what is in it is left over from earlier use."""
         with self._lock:
-            buffer = self._free.pop() if self._free else mmap.mmap(-1, self._size, flags=_FLAGS)
+            buffer = self._free.pop() if self._free else _made(self._size)
         buffer.seek(0)
         return buffer
 
@@ -27,3 +28,12 @@ class Buffers:
         """It may be taken again at once, so nobody looks into it any more. One that is not given back is no loss."""
         with self._lock:
             self._free.append(buffer)
+
+
+def _made(size: int) -> mmap.mmap:
+    """In huge pages where Linux has them to give: fewer faults, and fewer misses for what goes through all of it."""
+    made = mmap.mmap(-1, size, flags=_FLAGS)
+    if (huge := getattr(mmap, "MADV_HUGEPAGE", None)) is not None:
+        with suppress(OSError):  # a kernel made without them
+            made.madvise(huge)
+    return made

@@ -75,6 +75,14 @@ def write_all(descriptor: int, content: bytes | memoryview) -> None:
         rest = rest[os.write(descriptor, rest) :]
 
 
+def read_into(descriptor: int, view: memoryview, offset: int) -> int:
+    """How many bytes of the file, from `offset` on, are in the view: as many as it holds, or those before the end."""
+    found = 0
+    while found < len(view) and (count := os.preadv(descriptor, [view[found:]], offset + found)):
+        found += count
+    return found
+
+
 def write_past_cache(descriptor: int, content: bytes | memoryview) -> None:
     """Every byte is handed to the disk past the page cache, as far as that is possible, otherwise to the kernel.
 

@@ -14,6 +14,7 @@ from typer.main import get_command
 from kept import make_kept
 from safepoint.cli.app import COMMANDS, app
 from safepoint.cli.commands.repository import VERBS
+from safepoint.cli.commands.wal import VERBS as WAL_VERBS
 from safepoint.cli.lazy import Verb
 from shell import Shell, shell_in
 
@@ -43,7 +44,7 @@ def test_care_needs_no_database_driver(tmp_path: Path, verb: str) -> None:
     assert not loaded & {"psycopg", "postgast", "obstore", "asyncio"}
 
 
-@pytest.mark.parametrize("verb", [*COMMANDS, *VERBS], ids=lambda verb: f"{verb.module}-{verb.name}")
+@pytest.mark.parametrize("verb", [*COMMANDS, *VERBS, *WAL_VERBS], ids=lambda verb: f"{verb.module}-{verb.name}")
 def test_a_line_is_the_first_sentence_of_the_help(verb: Verb) -> None:
     """The lists keep lines of their own, so that nothing need load: they say what the commands say."""
     assert verb.load().get_short_help_str(200).rstrip(".") == verb.line.rstrip(".")
@@ -73,7 +74,7 @@ def test_an_interruption_is_json_too(tmp_path: Path) -> None:
     """As an error is, and worth trying again."""
     code = (
         "import os, signal, safepoint.workflows.project as project\n"
-        "def load_strategy(path): os.kill(os.getpid(), signal.SIGINT)\n"
+        "def load_strategy(path, **_): os.kill(os.getpid(), signal.SIGINT)\n"
         "project.load_strategy = load_strategy\n"
         "from safepoint.cli import main; main()"
     )

@@ -67,7 +67,7 @@ def test_a_bug_is_called_one(shell: Shell) -> None:
     """An exception that is no error of the registry ends with 70 and asks for the traceback, without showing one."""
     code = (
         "import safepoint.workflows.project as project\n"
-        "def load_strategy(path): raise ZeroDivisionError('of ours')\n"
+        "def load_strategy(path, **_): raise ZeroDivisionError('of ours')\n"
         "project.load_strategy = load_strategy\n"
         "from safepoint.cli import main; main()"
     )

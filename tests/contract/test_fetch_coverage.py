@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from safepoint.backup.fetch_coverage import fetch_coverage
-from safepoint.backup.receiver_start import require_same_cluster
+from safepoint.backup.same_cluster import require_same_cluster
 from safepoint.errors import BK002
 from safepoint.model.coverage import Gap
 from safepoint.model.lsn import Lsn, TimelineId, WalSegment

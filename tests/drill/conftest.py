@@ -9,15 +9,14 @@ import pytest
 
 import servers
 from backups import (
-    DATABASE,
     flushed,
     new_repository,
     receiving,
     server_clock,
+    take_backup,
     wait_until,
 )
 from restoring import SETTINGS, Scene, durable, is_marked, recorded_commits, traffic
-from safepoint.backup.plan import take_backup
 from safepoint.postgres.connect import connect
 
 
@@ -31,7 +30,7 @@ def scene(major: int) -> Generator[Scene]:
                 connection.execute("CREATE TABLE rows (id int PRIMARY KEY, filler text)")
             with receiving(primary.url(), repository), traffic(primary):
                 time.sleep(0.5)
-                backup = take_backup(primary.url(), repository, database=DATABASE, tier="daily")
+                backup = take_backup(primary.url(), repository)
                 time.sleep(2)
             with receiving(primary.url(), repository), connect(primary.url()) as connection:
                 connection.execute("SELECT pg_switch_wal()")

@@ -9,7 +9,6 @@ import pytest
 
 import servers
 from backups import (
-    DATABASE,
     carry_out,
     connected,
     flushed,
@@ -19,12 +18,12 @@ from backups import (
     receiving,
     restore_plan,
     restored,
+    take_backup,
     wait_until,
 )
 from restoring import EIGHTEEN, SETTINGS, Commit, Scene, durable, ids
 from safepoint import errors
 from safepoint.backup.adopt import candidate_at, record_adoption, unmark_server
-from safepoint.backup.plan import take_backup
 from safepoint.postgres.binaries import find_binaries
 from safepoint.postgres.cluster import adopt_cluster, is_running, remove_cluster, start, stop
 from safepoint.postgres.connect import connect
@@ -228,7 +227,7 @@ def test_a_primary_configured_in_another_encoding_with_a_database_half_dropped_i
             connection.execute("CREATE DATABASE victim")
             # As DROP DATABASE leaves it when it is interrupted.
             connection.execute("UPDATE pg_database SET datconnlimit = -2 WHERE datname = 'victim'")
-        backup = take_backup(primary.url(), repository, database=DATABASE, tier="daily")
+        backup = take_backup(primary.url(), repository)
 
     with restored(repository, backup, server_root / "restored", "latest") as connection:
         row = connection.execute("SELECT count(*) FROM pg_database WHERE datname = 'victim'").fetchone()
@@ -243,7 +242,7 @@ def test_limits_that_wal_raises_midway_do_not_stop_recovery(server_root: Path) -
     primary = servers.make_server(server_root, 18, SETTINGS)
     try:
         with receiving(primary.url(), repository):
-            backup = take_backup(primary.url(), repository, database=DATABASE, tier="daily")
+            backup = take_backup(primary.url(), repository)
             stop(primary)
             start(primary, settings={"max_connections": "300", "max_prepared_transactions": "7"})
             with connect(primary.url()) as connection:
@@ -268,7 +267,7 @@ def test_a_restored_copy_that_becomes_production_can_be_backed_up_and_restored(s
         receiving(primary.url(), repository),
         connect(primary.url()) as connection,
     ):
-        backup = take_backup(primary.url(), repository, database=DATABASE, tier="daily")
+        backup = take_backup(primary.url(), repository)
         connection.execute("CREATE TABLE rows AS SELECT 1 AS id")
         end = flushed(connection)
         wait_until(lambda: durable(repository, backup) >= end)

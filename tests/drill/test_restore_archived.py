@@ -6,8 +6,10 @@ import pytest
 
 import archiving
 from archiving import archive_by, pushing, switch
-from backups import DATABASE, restored
-from safepoint.backup.plan import take_backup
+from backups import (
+    restored,
+    take_backup,
+)
 from safepoint.postgres.connect import connect
 
 
@@ -19,7 +21,7 @@ def test_the_latest_instant_is_restored_from_archived_wal(major: int) -> None:
         with connect(cluster.url()) as connection, pushing(cluster, directory / "s", repository):
             archive_by(connection, f"{helper} push %p --socket {directory}/s")
             connection.execute("CREATE TABLE orders AS SELECT g FROM generate_series(1, 1000) g")
-            backup = take_backup(cluster.url(), repository, database=DATABASE, tier="daily")
+            backup = take_backup(cluster.url(), repository)
             for _ in range(3):
                 connection.execute("INSERT INTO orders SELECT g FROM generate_series(1, 1000) g")
                 switch(connection)

@@ -10,7 +10,6 @@ import pytest
 
 import servers
 from backups import (
-    DATABASE,
     carry_out,
     flushed,
     new_repository,
@@ -20,11 +19,11 @@ from backups import (
     reopened,
     restore_plan,
     restored,
+    take_backup,
     wait_until,
 )
 from restoring import EIGHTEEN, SETTINGS, Scene, durable, ids
 from safepoint import errors
-from safepoint.backup.plan import take_backup
 from safepoint.model.coverage import WalPiece
 from safepoint.model.json_value import JsonObject
 from safepoint.model.lsn import WalSegment
@@ -68,7 +67,7 @@ def test_a_hole_in_the_wal_ends_what_can_be_restored(server_root: Path) -> None:
     repository = new_repository(server_root)
     with servers.serving(server_root, 18, SETTINGS) as primary:
         with receiving(primary.url(), repository), connect(primary.url()) as connection:
-            backup = take_backup(primary.url(), repository, database=DATABASE, tier="daily")
+            backup = take_backup(primary.url(), repository)
             connection.execute("CREATE TABLE rows (id int)")
             before = flushed(connection)
             for row in range(4):
@@ -159,7 +158,7 @@ def test_an_index_that_amcheck_finds_damaged_is_never_handed_over(server_root: P
         connection.execute("CREATE INDEX few_g ON few (g)")
         row = connection.execute("SELECT pg_relation_filepath('few_g')").fetchone()
         assert row is not None
-        backup = take_backup(primary.url(), repository, database=DATABASE, tier="daily")
+        backup = take_backup(primary.url(), repository)
     plan = restore_plan(repository, backup, into, "latest")
 
     with pytest.raises(errors.Damaged, match="pg_amcheck of postgres failed") as caught:

@@ -14,9 +14,12 @@ from psycopg import Connection
 
 import archiving
 from archiving import Watcher, archive_by, switch
-from backups import DATABASE, restored
+from backups import (
+    DATABASE,
+    restored,
+    take_backup,
+)
 from safepoint.backup.fetch_coverage import fetch_coverage
-from safepoint.backup.plan import take_backup
 from safepoint.postgres.cluster import Cluster
 from safepoint.postgres.connect import connect
 from safepoint.workflows.archive import prepare_archive
@@ -59,7 +62,7 @@ def test_an_instant_between_two_archived_commits_is_restored(major: int) -> None
         with connect(cluster.url()) as connection, pusher_of_workflow(directory, cluster):
             archive_by(connection, f"{helper} push %p --socket {directory}/s")
             connection.execute("CREATE TABLE orders AS SELECT 1 AS number")
-            backup = take_backup(cluster.url(), repository, database=DATABASE, tier="daily")
+            backup = take_backup(cluster.url(), repository)
             connection.execute("INSERT INTO orders VALUES (2)")
             between = clock_of(connection)
             time.sleep(2.5)

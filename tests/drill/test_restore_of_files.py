@@ -6,9 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from backups import DATABASE, flushed, new_repository, receiving, restored, wait_until
+from backups import (
+    flushed,
+    new_repository,
+    receiving,
+    restored,
+    take_backup,
+    wait_until,
+)
 from restoring import durable
-from safepoint.backup.plan import take_backup
 from safepoint.backup.sources.choice import Choice
 from safepoint.model.backup import BackupSource
 from safepoint.postgres.cluster import Cluster
@@ -26,7 +32,7 @@ def test_a_backup_of_files_is_restored_and_proven(server: Cluster, server_root: 
         connection.execute("CREATE TABLE t TABLESPACE fast AS SELECT generate_series(1, 1000) AS id")
         choice = Choice(source=BackupSource.FILES, reason="a test", data=server.data)
         with receiving(server.url(), repository):
-            backup = take_backup(server.url(), repository, database=DATABASE, tier="daily", choice=choice)
+            backup = take_backup(server.url(), repository, choice=choice)
             connection.execute("SET synchronous_commit = on")
             connection.execute("INSERT INTO t VALUES (1001)")
             end = flushed(connection)

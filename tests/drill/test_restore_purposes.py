@@ -4,43 +4,30 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Generator
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
 import servers
 from asking import notes
-from backups import DATABASE, connected, flushed, new_repository, receiving, wait_until
-from restoring import EIGHTEEN, SETTINGS, durable
+from backups import (
+    DATABASE,
+    connected,
+    flushed,
+    new_repository,
+    receiving,
+    take_backup,
+    wait_until,
+)
+from restoring import EIGHTEEN, SETTINGS, Production, durable
 from safepoint import errors
-from safepoint.backup.plan import take_backup
-from safepoint.model.backup import BackupManifest
 from safepoint.postgres.binaries import find_binaries
-from safepoint.postgres.cluster import Cluster, adopt_cluster, remove_cluster, start, stop
+from safepoint.postgres.cluster import adopt_cluster, remove_cluster, start, stop
 from safepoint.postgres.connect import connect
 from safepoint.postgres.control import read_control
 from safepoint.recovery.directory import MARKER
 from safepoint.recovery.options import Purpose
-from safepoint.repository import Repository
-from safepoint.steps.execute import Run, Silence
+from safepoint.steps.execute import Silence
 from safepoint.workflows.restore import Source, Wish, prepare
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Production:
-    """A primary that runs, was backed up, and has written since."""
-
-    root: Path
-    cluster: Cluster
-    repository: Repository
-    backup: BackupManifest
-
-    def carry_out(self, into: Path, **wish: object) -> Run:
-        """The restore done."""
-        source = Source(repository=self.repository, database=DATABASE, primary=self.cluster.url())
-        return prepare(source, Wish(**wish), into).execute(Silence())  # type: ignore[arg-type]
-
 
 pytestmark = pytest.mark.pg("!= 16, != 17")
 
@@ -54,7 +41,7 @@ def production(major: int) -> Generator[Production]:
             connection.execute("CREATE TABLE notes (id serial, note text)")
             connection.execute("INSERT INTO notes (note) VALUES ('in the backup')")
             with receiving(primary.url(), repository):
-                backup = take_backup(primary.url(), repository, database=DATABASE, tier="daily")
+                backup = take_backup(primary.url(), repository)
                 connection.execute("INSERT INTO notes (note) VALUES ('in the WAL')")
                 end = flushed(connection)
                 wait_until(lambda: durable(repository, backup) >= end)

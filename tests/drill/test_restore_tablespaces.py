@@ -3,41 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
 import servers
-from backups import DATABASE, connected, flushed, new_repository, receiving, wait_until
-from restoring import EIGHTEEN, SETTINGS, durable
+from backups import (
+    connected,
+    flushed,
+    new_repository,
+    receiving,
+    take_backup,
+    wait_until,
+)
+from restoring import EIGHTEEN, SETTINGS, Production, durable
 from safepoint import errors
-from safepoint.backup.plan import take_backup
-from safepoint.model.backup import BackupManifest
 from safepoint.postgres.binaries import find_binaries
-from safepoint.postgres.cluster import Cluster, adopt_cluster, remove_cluster, start, stop
+from safepoint.postgres.cluster import adopt_cluster, remove_cluster, start, stop
 from safepoint.postgres.connect import connect
 from safepoint.recovery.options import Purpose
-from safepoint.repository import Repository
-from safepoint.steps.execute import Silence
-from safepoint.workflows.restore import Restore, Source, Wish, prepare
 
 pytestmark = EIGHTEEN
 SLOTS = "SELECT slot_name FROM pg_replication_slots WHERE slot_name LIKE 'safepoint_standby_%'"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Production:
-    """A primary with a tablespace `fast`, backed up, its WAL received."""
-
-    root: Path
-    cluster: Cluster
-    repository: Repository
-    backup: BackupManifest
-
-    def prepare(self, into: str, **wish: object) -> Restore:
-        source = Source(repository=self.repository, database=DATABASE, primary=self.cluster.url())
-        return prepare(source, Wish(**wish), self.root / into)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +36,7 @@ def production(major: int) -> Generator[Production]:
             connection.execute(f"CREATE TABLESPACE fast LOCATION '{root / 'elsewhere'}'".encode())
             connection.execute("CREATE TABLE t TABLESPACE fast AS SELECT generate_series(1, 1000) AS id")
             with receiving(primary.url(), repository):
-                backup = take_backup(primary.url(), repository, database=DATABASE, tier="daily")
+                backup = take_backup(primary.url(), repository)
                 connection.execute("INSERT INTO t VALUES (1001)")
                 end = flushed(connection)
                 wait_until(lambda: durable(repository, backup) >= end)
@@ -60,7 +46,7 @@ def production(major: int) -> Generator[Production]:
 def test_a_standby_runs_on_a_tablespace_left_in_place(production: Production, major: int) -> None:
     """Recovery would end at a directory in pg_tblspc that is no link."""
     into = production.root / "standby"
-    run = production.prepare("standby", purpose=Purpose.STANDBY).execute(Silence())
+    run = production.carry_out("standby", purpose=Purpose.STANDBY)
 
     with connected(into, major) as connection:
         assert connection.execute("SELECT count(*) FROM t").fetchone() == (1001,)
@@ -83,12 +69,12 @@ def test_a_standby_that_fails_leaves_no_slot_and_the_same_command_makes_it_again
     with monkeypatch.context() as patch:
         patch.setattr("safepoint.recovery.actions.follow", failing)
         with pytest.raises(errors.Unreachable) as caught:
-            production.prepare("failing", purpose=Purpose.STANDBY).execute(Silence())
+            production.carry_out("failing", purpose=Purpose.STANDBY)
 
     assert "production and repository are untouched" in caught.value.changed
     with connect(production.cluster.url()) as connection:
         assert connection.execute(SLOTS).fetchall() == []
-        run = production.prepare("failing", purpose=Purpose.STANDBY).execute(Silence())
+        run = production.carry_out("failing", purpose=Purpose.STANDBY)
         assert connection.execute(SLOTS).fetchall() == [(run.outcomes["slot"]["slot"],)]
         cluster = adopt_cluster(production.root / "failing", find_binaries(major))
         stop(cluster)
@@ -106,7 +92,7 @@ def test_a_slot_that_cannot_be_dropped_is_named(production: Production, monkeypa
     monkeypatch.setattr("safepoint.recovery.actions.follow", failing)
     try:
         with pytest.raises(errors.Unreachable) as caught:
-            production.prepare("lost", purpose=Purpose.STANDBY).execute(Silence())
+            production.carry_out("lost", purpose=Purpose.STANDBY)
     finally:
         start(production.cluster)
 
@@ -129,7 +115,7 @@ def test_an_export_starts_by_itself_once_each_tablespace_has_a_directory(product
     assert not into.exists()
 
     place = f"fast={production.root / 'moved'}"
-    production.prepare("exported", to="immediate", purpose=Purpose.EXPORT, tablespaces=[place]).execute(Silence())
+    production.carry_out("exported", to="immediate", purpose=Purpose.EXPORT, tablespaces=[place])
 
     cluster = adopt_cluster(into, find_binaries(major))
     start(cluster)

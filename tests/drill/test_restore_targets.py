@@ -12,10 +12,15 @@ from psycopg import Connection
 
 import servers
 from asking import asked, brought_back, notes
-from backups import DATABASE, flushed, new_repository, receiving, wait_until
+from backups import (
+    flushed,
+    new_repository,
+    receiving,
+    take_backup,
+    wait_until,
+)
 from restoring import EIGHTEEN, SETTINGS, durable
 from safepoint import errors
-from safepoint.backup.plan import take_backup
 from safepoint.model.backup import BackupManifest
 from safepoint.postgres.binaries import find_binaries
 from safepoint.postgres.cluster import adopt_cluster, is_running, remove_cluster
@@ -65,7 +70,7 @@ def story(major: int) -> Generator[Story]:
         ):
             connection.execute("CREATE TABLE notes (id serial, note text)")
             write(connection, "before")
-            backup = take_backup(primary.url(), repository, database=DATABASE, tier="daily")
+            backup = take_backup(primary.url(), repository)
             ids = {"one": write(connection, "one")}
             mark(connection, "twice")
             ids["two"] = write(connection, "two")

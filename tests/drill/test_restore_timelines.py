@@ -11,10 +11,16 @@ import pytest
 
 import servers
 from asking import asked, brought_back, notes
-from backups import DATABASE, flushed, new_repository, pin, receiving, wait_until
+from backups import (
+    flushed,
+    new_repository,
+    pin,
+    receiving,
+    take_backup,
+    wait_until,
+)
 from restoring import SETTINGS, durable
 from safepoint import errors
-from safepoint.backup.plan import take_backup
 from safepoint.model.backup import BackupManifest
 from safepoint.model.lsn import TimelineId
 from safepoint.postgres.binaries import find_binaries
@@ -65,7 +71,7 @@ def branches() -> Generator[Branches]:
         with servers.serving(root, 18, SETTINGS) as primary:
             with receiving(primary.url(), repository), connect(primary.url()) as connection:
                 connection.execute("CREATE TABLE notes (id serial, note text)")
-                backup = take_backup(primary.url(), repository, database=DATABASE, tier="daily")
+                backup = take_backup(primary.url(), repository)
                 connection.execute("INSERT INTO notes (note) VALUES ('before')")
                 end = flushed(connection)
                 wait_until(lambda: durable(repository, backup) >= end)

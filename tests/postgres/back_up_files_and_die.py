@@ -11,16 +11,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from safepoint.backup.plan import backup_actions, plan_backup
+from backups import actions_of, backup_plan, reopened
 from safepoint.backup.sources.choice import Choice
 from safepoint.backup.sources.files import FilesSource
 from safepoint.model.backup import BackupSource
 from safepoint.postgres.url import DatabaseUrl
-from safepoint.repository import open_repository
 from safepoint.steps.execute import Context, Progress, execute
 from safepoint.steps.journal import MemoryJournal
 from safepoint.steps.plan import Step
-from safepoint.stores import open_store
 
 
 def die(*_: object) -> Any:
@@ -33,7 +31,7 @@ def back_up(url: str, data: str, directory: str, moment: str) -> None:
     if moment in {"begin", "end"}:
         setattr(FilesSource, "take" if moment == "begin" else "close", die)
     choice = Choice(source=BackupSource.FILES, reason="a test", data=Path(data))
-    plan = plan_backup("shop", tier="daily", backup_id="doomed", choice=choice)
+    plan = backup_plan("doomed", choice)
 
     def copy(step: Step, context: Context) -> Any:
         def report(progress: Progress) -> None:
@@ -43,8 +41,7 @@ def back_up(url: str, data: str, directory: str, moment: str) -> None:
         watched = Context(plan=plan, outcomes=context.outcomes, is_repeat=False, report=report)
         return inner["backup.copy"](step, watched)
 
-    repository = open_repository(open_store(f"file:{directory}/repository"), None)
-    with backup_actions(DatabaseUrl.parse(url), repository) as inner:
+    with actions_of(DatabaseUrl.parse(url), reopened(Path(directory))) as inner:
         execute(plan, actions={**inner, "backup.copy": copy, "backup.wal": die}, journal=MemoryJournal())
 
 

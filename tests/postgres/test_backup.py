@@ -9,14 +9,21 @@ import pytest
 
 import backups
 import servers
-from backups import DATABASE, new_repository, pieces_of, receiving, reopened, system_identifier
+from backups import (
+    actions_of,
+    backup_plan,
+    new_repository,
+    pieces_of,
+    receiving,
+    reopened,
+    system_identifier,
+    take_backup,
+)
 from safepoint import errors
 from safepoint.backup.durable import durable_up_to
-from safepoint.backup.plan import backup_actions, new_backup_id, plan_backup, take_backup
 from safepoint.backup.verify import verify_backup
-from safepoint.model.measures import system_clock
 from safepoint.model.proof import ProofLevel
-from safepoint.postgres.cluster import Cluster, remove_cluster, start, stop
+from safepoint.postgres.cluster import Cluster, remove_cluster, stop
 from safepoint.postgres.connect import connect
 from safepoint.repository.commit.leases import open_leases
 from safepoint.steps.execute import Context, execute
@@ -27,7 +34,7 @@ EIGHTEEN = pytest.mark.pg("18")
 
 
 def take(cluster: Cluster, directory: Path):  # noqa: ANN201 - a manifest
-    return take_backup(cluster.url(), reopened(directory), database=DATABASE, tier="daily")
+    return take_backup(cluster.url(), reopened(directory))
 
 
 def slots(cluster: Cluster) -> int:
@@ -94,7 +101,7 @@ def test_a_role_without_the_right_to_replicate_is_told_so(server: Cluster, serve
     url = type(server.url()).of(host=str(server.socket_directory), port=server.port, user="weak", dbname="postgres")
 
     with pytest.raises(errors.Misconfigured) as caught:
-        take_backup(url, reopened(server_root), database=DATABASE, tier="daily")
+        take_backup(url, reopened(server_root))
 
     assert caught.value.spec is errors.PG007
     assert "REPLICATION" in caught.value.hints[-1].text
@@ -115,29 +122,6 @@ def test_another_cluster_under_the_same_name_is_refused(server: Cluster, server_
 
 
 @EIGHTEEN
-def test_a_damaged_page_means_no_backup(server: Cluster, server_root: Path) -> None:
-    """The server's checksums find it; BK005 says where, and nothing is listed."""
-    repository = new_repository(server_root)
-    with connect(server.url()) as connection:
-        connection.execute("CREATE TABLE hurt AS SELECT g FROM generate_series(1, 5000) g")
-        connection.execute("CHECKPOINT")
-        row = connection.execute("SELECT pg_relation_filepath('hurt')").fetchone()
-    assert row is not None
-    stop(server)
-    with (server.data / row[0]).open("r+b") as file:
-        file.seek(8192 + 4000)
-        file.write(b"\xff\xfe\xfd")
-    start(server)
-
-    with pytest.raises(errors.Refused) as caught:
-        take(server, server_root)
-
-    assert caught.value.spec is errors.BK005
-    assert row[0] in caught.value.message
-    assert repository.backups() == ()
-
-
-@EIGHTEEN
 @pytest.mark.parametrize("last", ["copy", "wal"])
 def test_an_interrupted_backup_leaves_nothing_but_what_the_next_one_takes_over(
     server: Cluster, server_root: Path, last: str
@@ -148,13 +132,13 @@ def test_an_interrupted_backup_leaves_nothing_but_what_the_next_one_takes_over(
     """
     repository = new_repository(server_root)
     older = take(server, server_root)
-    plan = plan_backup(DATABASE, tier="daily", backup_id=new_backup_id(DATABASE, system_clock()))
+    plan = backup_plan()
 
     def interrupt(step: Step, context: Context) -> dict[str, str]:
         inner[step.action](step, context)
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt), backup_actions(server.url(), repository) as inner:
+    with pytest.raises(KeyboardInterrupt), actions_of(server.url(), repository) as inner:
         execute(plan, actions={**inner, f"backup.{last}": interrupt}, journal=MemoryJournal())
 
     backups.wait_until(lambda: slots(server) == 0)
@@ -172,7 +156,7 @@ def test_a_server_that_dies_during_the_copy_voids_the_backup(server: Cluster, se
     repository = new_repository(server_root)
     with connect(server.url()) as connection:
         connection.execute("CREATE TABLE big AS SELECT g, repeat(md5(g::text), 20) FROM generate_series(1, 60000) g")
-    plan = plan_backup(DATABASE, tier="daily", backup_id="doomed")
+    plan = backup_plan("doomed")
 
     def kill(step: Step, context: Context) -> dict[str, str]:
         def report(_: object) -> None:
@@ -184,7 +168,7 @@ def test_a_server_that_dies_during_the_copy_voids_the_backup(server: Cluster, se
 
     with (
         pytest.raises((errors.Unreachable, psycopg.OperationalError)),
-        backup_actions(server.url(), repository) as inner,
+        actions_of(server.url(), repository) as inner,
     ):
         execute(plan, actions={**inner, "backup.copy": kill}, journal=MemoryJournal())
 
@@ -236,6 +220,6 @@ def test_a_server_that_is_not_there_is_unreachable(server_root: Path) -> None:
     remove_cluster(cluster)
 
     with pytest.raises(errors.Unreachable) as caught:
-        take_backup(url, repository, database=DATABASE, tier="daily")
+        take_backup(url, repository)
 
     assert caught.value.spec is errors.PG004

@@ -11,20 +11,24 @@ from typing import Any
 import pytest
 
 import servers
-from backups import DATABASE, new_repository, reopened
+from backups import (
+    actions_of,
+    backup_plan,
+    new_repository,
+    reopened,
+    take_backup,
+)
 from plain_copies import connected_copy
-from safepoint.backup.plan import backup_actions, new_backup_id, plan_backup, take_backup
 from safepoint.backup.sources.choice import Choice
 from safepoint.backup.sources.files import FilesSource
 from safepoint.backup.sources.port import Begun
 from safepoint.model.backup import BackupManifest, BackupSource, Detection
-from safepoint.model.measures import system_clock
 from safepoint.postgres.cluster import Cluster, remove_cluster, start, stop
 from safepoint.postgres.connect import connect
 from safepoint.repository import EntryKind, Repository
 from safepoint.steps.execute import Context, execute
 from safepoint.steps.journal import MemoryJournal
-from safepoint.steps.plan import Plan, Step
+from safepoint.steps.plan import Step
 
 
 def by_files(cluster: Cluster) -> Choice:
@@ -32,14 +36,7 @@ def by_files(cluster: Cluster) -> Choice:
 
 
 def take(cluster: Cluster, directory: Path, **options: Any) -> BackupManifest:
-    return take_backup(
-        cluster.url(), reopened(directory), database=DATABASE, tier="daily", choice=by_files(cluster), **options
-    )
-
-
-def plan_of(cluster: Cluster) -> Plan:
-    backup_id = new_backup_id(DATABASE, system_clock())
-    return plan_backup(DATABASE, tier="daily", backup_id=backup_id, choice=by_files(cluster))
+    return take_backup(cluster.url(), reopened(directory), choice=by_files(cluster), **options)
 
 
 def paths_of(repository: Repository, backup: BackupManifest) -> set[str]:
@@ -215,12 +212,14 @@ def test_what_vanishes_shrinks_or_grows_meanwhile_ends_no_backup(busy: Cluster, 
     with connect(busy.url()) as connection:
         for name in ("dropped", "truncated", "grown"):
             connection.execute(f"CREATE TABLE {name} AS SELECT generate_series(1, 5000) AS g".encode())
+        connection.execute("CREATE DATABASE unmade")
 
         def change(step: Step, context: Context) -> Any:
             def begin_then_change(self: FilesSource) -> Begun:
                 begun = begin(self)
                 connection.execute("DROP TABLE dropped; TRUNCATE truncated; INSERT INTO grown SELECT g FROM grown")
-                connection.execute("CREATE DATABASE made; ")
+                connection.execute("CREATE DATABASE made")
+                connection.execute("DROP DATABASE unmade")
                 connection.execute("CHECKPOINT")
                 return begun
 
@@ -229,8 +228,8 @@ def test_what_vanishes_shrinks_or_grows_meanwhile_ends_no_backup(busy: Cluster, 
                 patch.setattr(FilesSource, "begin", begin_then_change)
                 return inner["backup.copy"](step, context)
 
-        with backup_actions(busy.url(), repository) as inner:
-            plan = plan_of(busy)
+        with actions_of(busy.url(), repository) as inner:
+            plan = backup_plan(choice=by_files(busy))
             run = execute(plan, actions={**inner, "backup.copy": change}, journal=MemoryJournal())
         connection.execute("DROP DATABASE made")
 
@@ -239,7 +238,7 @@ def test_what_vanishes_shrinks_or_grows_meanwhile_ends_no_backup(busy: Cluster, 
         assert copy.execute("SELECT to_regclass('dropped')").fetchone() == (None,)
         row = copy.execute("SELECT (SELECT count(*) FROM truncated), (SELECT count(*) FROM grown)").fetchone()
         assert row == (0, 10000)
-        assert copy.execute("SELECT count(*) FROM pg_database WHERE datname = 'made'").fetchone() == (1,)
+        assert copy.execute("SELECT datname FROM pg_database WHERE datname LIKE '%made'").fetchall() == [("made",)]
 
 
 @pytest.mark.pg("18")

@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import servers
-from backups import DATABASE, new_repository, reopened, wait_until
+from backups import (
+    copy_watched,
+    new_repository,
+    reopened,
+    take_backup,
+    wait_until,
+)
 from safepoint import errors
-from safepoint.backup.plan import backup_actions, new_backup_id, plan_backup, take_backup
 from safepoint.backup.sources.choice import BY_STREAM, Choice
 from safepoint.backup.verify import verify_backup
 from safepoint.model.backup import BackupSource
-from safepoint.model.measures import system_clock
 from safepoint.postgres.cluster import Cluster
 from safepoint.postgres.connect import connect
-from safepoint.repository import Repository
 from safepoint.repository.commit.leases import open_leases
-from safepoint.steps.execute import Context, Progress, execute
-from safepoint.steps.journal import MemoryJournal
-from safepoint.steps.plan import Step
+from safepoint.steps.execute import Progress
 
 LARGE_BYTES = 40 * 1024 * 1024
 
@@ -60,20 +61,6 @@ def choices(cluster: Cluster) -> dict[str, Choice]:
     }
 
 
-def copy_until(
-    cluster: Cluster, repository: Repository, choice: Choice, at_progress: Callable[[Progress], None]
-) -> None:
-    """A backup of which the copying is watched."""
-    plan = plan_backup(DATABASE, tier="daily", backup_id=new_backup_id(DATABASE, system_clock()), choice=choice)
-
-    def copy(step: Step, context: Context) -> Any:
-        watched = Context(plan=plan, outcomes=context.outcomes, is_repeat=False, report=at_progress)
-        return inner["backup.copy"](step, watched)
-
-    with backup_actions(cluster.url(), repository) as inner:
-        execute(plan, actions={**inner, "backup.copy": copy}, journal=MemoryJournal())
-
-
 @pytest.mark.parametrize("source", ["files", "stream"])
 def test_what_an_interrupted_backup_stored_is_not_stored_again(large: Cluster, server_root: Path, source: str) -> None:
     """Ctrl-C at 60 %: no lease, no backup; the next one adds about what was missing."""
@@ -86,11 +73,11 @@ def test_what_an_interrupted_backup_stored_is_not_stored_again(large: Cluster, s
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        copy_until(large, repository, choice, interrupt)
+        copy_watched(large.url(), repository, choice, interrupt)
     assert repository.backups() == ()
     assert open_leases(repository.store, repository.keyring) == ()
 
-    second = take_backup(large.url(), reopened(server_root), database=DATABASE, tier="daily", choice=choice)
+    second = take_backup(large.url(), reopened(server_root), choice=choice)
 
     assert second.raw_bytes > LARGE_BYTES
     full = take_backup_elsewhere(large, server_root, choice)
@@ -103,7 +90,7 @@ def take_backup_elsewhere(cluster: Cluster, directory: Path, choice: Choice) -> 
     elsewhere = directory / "elsewhere"
     elsewhere.mkdir()
     repository = new_repository(elsewhere)
-    return take_backup(cluster.url(), repository, database=DATABASE, tier="daily", choice=choice).added_bytes
+    return take_backup(cluster.url(), repository, choice=choice).added_bytes
 
 
 def test_a_session_that_is_lost_voids_the_backup(large: Cluster, server_root: Path) -> None:
@@ -118,11 +105,11 @@ def test_a_session_that_is_lost_voids_the_backup(large: Cluster, server_root: Pa
             )
 
     with pytest.raises(errors.Refused, match="session") as caught:
-        copy_until(large, repository, choices(large)["files"], kill_session)
+        copy_watched(large.url(), repository, choices(large)["files"], kill_session)
 
     assert caught.value.spec is errors.BK001
     assert repository.backups() == ()
-    take_backup(large.url(), repository, database=DATABASE, tier="daily", choice=choices(large)["files"])
+    take_backup(large.url(), repository, choice=choices(large)["files"])
 
 
 @pytest.mark.parametrize("moment", ["begin", "0.1", "0.5", "0.9", "end", "wal"])
@@ -130,16 +117,14 @@ def test_a_killed_backup_is_none_and_the_next_one_works(large: Cluster, server_r
     """`kill -9` anywhere: nothing is listed, no slot is left, and the next backup verifies."""
     repository = new_repository(server_root)
     script = Path(__file__).parent / "back_up_files_and_die.py"
-    process = subprocess.run(
-        [sys.executable, str(script), large.url().reveal(), str(large.data), str(server_root), moment], check=False
-    )
+    arguments = [large.url().reveal(), str(large.data), str(server_root), moment]
+    environment = {**os.environ, "PYTHONPATH": str(script.parent.parent)}
+    process = subprocess.run([sys.executable, str(script), *arguments], env=environment, check=False)
 
     assert process.returncode == -signal.SIGKILL
     assert reopened(server_root).backups() == ()
     wait_until(lambda: slots(large) == 0)
-    manifest = take_backup(
-        large.url(), reopened(server_root), database=DATABASE, tier="daily", choice=choices(large)["files"]
-    )
+    manifest = take_backup(large.url(), reopened(server_root), choice=choices(large)["files"])
     verify_backup(repository, manifest)
 
 
@@ -155,7 +140,5 @@ def test_a_rate_limit_is_kept(large: Cluster, server_root: Path) -> None:
     repository = new_repository(server_root)
     for choice in choices(large).values():
         began = time.monotonic()
-        manifest = take_backup(
-            large.url(), repository, database=DATABASE, tier="daily", choice=choice, rate_limit=LARGE_BYTES
-        )
+        manifest = take_backup(large.url(), repository, choice=choice, rate_limit=LARGE_BYTES)
         assert time.monotonic() - began > manifest.raw_bytes / LARGE_BYTES - 1.1

@@ -9,17 +9,21 @@ from typing import Any
 import pytest
 
 import servers
-from backups import DATABASE, new_repository, reopened, wait_until
+from backups import (
+    actions_of,
+    backup_plan,
+    new_repository,
+    reopened,
+    take_backup,
+    wait_until,
+)
 from plain_copies import connected_copy
 from safepoint import errors
 from safepoint.backup.durable import durable_up_to
-from safepoint.backup.plan import backup_actions, new_backup_id, plan_backup, take_backup
 from safepoint.backup.sources.choice import BY_STREAM, Choice
 from safepoint.model.backup import BackupManifest, BackupSource
-from safepoint.model.measures import system_clock
-from safepoint.postgres.cluster import Cluster, adopt_cluster, promote, remove_cluster, start
+from safepoint.postgres.cluster import Cluster, promote, remove_cluster
 from safepoint.postgres.connect import connect
-from safepoint.postgres.programs import run_program
 from safepoint.steps.execute import Context, execute
 from safepoint.steps.journal import MemoryJournal
 from safepoint.steps.plan import Step
@@ -43,21 +47,11 @@ def primary(root: Path, major: int) -> Generator[Cluster]:
 
 @pytest.fixture(scope="module")
 def standby(primary: Cluster, root: Path) -> Generator[Cluster]:
-    cluster = standby_of(primary, root / f"standby-{primary.port}")
+    cluster = servers.standby_of(primary, root / f"standby-{primary.port}")
     try:
         yield cluster
     finally:
         remove_cluster(cluster)
-
-
-def standby_of(primary: Cluster, data: Path) -> Cluster:
-    """A running standby of the primary."""
-    primary.user.make_directory(data)
-    program = primary.binaries.program("pg_basebackup")
-    run_program(primary.user, [program, "-D", data, "-R", "-c", "fast", "-d", primary.url().conninfo()])
-    cluster = adopt_cluster(data, primary.binaries)
-    start(cluster)
-    return cluster
 
 
 def choice_of(cluster: Cluster, source: str) -> Choice:
@@ -65,14 +59,7 @@ def choice_of(cluster: Cluster, source: str) -> Choice:
 
 
 def take(standby: Cluster, primary: Cluster, directory: Path, source: str) -> BackupManifest:
-    return take_backup(
-        standby.url(),
-        reopened(directory),
-        database=DATABASE,
-        tier="daily",
-        choice=choice_of(standby, source),
-        primary=primary.url(),
-    )
+    return take_backup(standby.url(), reopened(directory), primary.url(), choice=choice_of(standby, source))
 
 
 @pytest.mark.pg(">= 15")
@@ -103,7 +90,7 @@ def test_a_backup_of_a_standby_is_whole_while_the_primary_idles(
 def test_a_promotion_meanwhile_voids_the_backup(primary: Cluster, server_root: Path, source: str) -> None:
     """The files would belong to two timelines: nothing is listed."""
     repository = new_repository(server_root)
-    standby = standby_of(primary, server_root / "promoted")
+    standby = servers.standby_of(primary, server_root / "promoted")
 
     def copy_then_promote(step: Step, context: Context) -> Any:
         def report(_: object) -> None:
@@ -115,14 +102,9 @@ def test_a_promotion_meanwhile_voids_the_backup(primary: Cluster, server_root: P
         return inner["backup.copy"](step, watched)
 
     promoted: list[bool] = []
-    plan = plan_backup(
-        DATABASE,
-        tier="daily",
-        backup_id=new_backup_id(DATABASE, system_clock()),
-        choice=choice_of(standby, source),
-    )
+    plan = backup_plan(choice=choice_of(standby, source))
     try:
-        with pytest.raises(errors.SafepointError) as caught, backup_actions(standby.url(), repository) as inner:
+        with pytest.raises(errors.SafepointError) as caught, actions_of(standby.url(), repository) as inner:
             execute(plan, actions={**inner, "backup.copy": copy_then_promote}, journal=MemoryJournal())
     finally:
         remove_cluster(standby)

@@ -88,13 +88,8 @@ def test_control_file_agrees_with_the_server(server: Cluster) -> None:
     assert control.max_connections == facts.max_connections
     assert control.timeline.value == 1
     assert control.redo <= control.checkpoint
-    assert control.was_shut_down
+    assert control.state == "shut down"
     assert (control.minimum_recovery_end, control.backup_start) == (None, None)
-
-
-def test_running_cluster_was_not_shut_down(shared_server: Cluster) -> None:
-    """The control file of a running cluster says that a recovery would be needed."""
-    assert not read_control(shared_server.binaries, shared_server.data).was_shut_down
 
 
 def test_damaged_control_file_is_damage(server: Cluster) -> None:

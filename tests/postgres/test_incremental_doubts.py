@@ -17,9 +17,8 @@ from safepoint.backup.summaries_trust import distrust_of, record_trusted
 from safepoint.kernel import PAGE_BYTES, page_checksums
 from safepoint.model.backup import BackupManifest, BackupSource, Detection
 from safepoint.model.measures import system_clock
-from safepoint.postgres.cluster import Cluster, adopt_cluster, promote, remove_cluster, start, stop
+from safepoint.postgres.cluster import Cluster, promote, remove_cluster, start, stop
 from safepoint.postgres.connect import connect
-from safepoint.postgres.programs import run_program
 from safepoint.repository import Repository
 
 BOTH = pytest.mark.parametrize("source", list(BackupSource), ids=lambda source: source.value)
@@ -114,7 +113,7 @@ def test_a_promotion_between_parent_and_backup_is_followed(
 ) -> None:
     """Summaries of the promoted standby cover both timelines, and are used."""
     repository = new_repository(server_root)
-    standby = standby_of(summarized, server_root / "standby")
+    standby = servers.standby_of(summarized, server_root / "standby")
     try:
         take(summarized, repository, source)
         execute(summarized, "UPDATE t SET t = 'before' WHERE id % 100 = 4")
@@ -132,15 +131,6 @@ def test_a_promotion_between_parent_and_backup_is_followed(
         assert wrong == []
     finally:
         remove_cluster(standby)
-
-
-def standby_of(primary: Cluster, data: Path) -> Cluster:
-    primary.user.make_directory(data)
-    program = primary.binaries.program("pg_basebackup")
-    run_program(primary.user, [program, "-D", data, "-R", "-c", "fast", "-d", primary.url().conninfo()])
-    cluster = adopt_cluster(data, primary.binaries)
-    start(cluster)
-    return cluster
 
 
 def has_replayed(standby: Cluster, lsn: str) -> bool:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+import servers
 from backups import flushed, new_repository, receiving, system_identifier, wait_until
 from safepoint.backup.coverage import coverage_of, spans_of
 from safepoint.model.lsn import Lsn, TimelineId
-from safepoint.postgres.cluster import Cluster, adopt_cluster, promote, remove_cluster, start, stop
+from safepoint.postgres.cluster import Cluster, promote, remove_cluster, start, stop
 from safepoint.postgres.connect import connect
-from safepoint.postgres.programs import run_program
 from safepoint.repository import Repository
 
 ENDS = pytest.mark.pg("15"), pytest.mark.pg("18")
@@ -25,12 +25,7 @@ ONE, TWO = TimelineId(1), TimelineId(2)
 @contextmanager
 def standby_of(primary: Cluster, directory: Path) -> Generator[Cluster]:
     """A streaming standby, gone after the context."""
-    data = directory / "standby"
-    primary.user.make_directory(data)
-    program = primary.binaries.program("pg_basebackup")
-    run_program(primary.user, [program, "-D", data, "-R", "-c", "fast", "-d", primary.url().conninfo()])
-    standby = adopt_cluster(data, primary.binaries)
-    start(standby)
+    standby = servers.standby_of(primary, directory / "standby")
     try:
         yield standby
     finally:

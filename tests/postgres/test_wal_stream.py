@@ -16,7 +16,6 @@ from psycopg import Connection
 
 import servers
 from backups import (
-    DATABASE,
     BackgroundReceiver,
     flushed,
     new_repository,
@@ -27,16 +26,15 @@ from backups import (
     reopened,
     server_clock,
     system_identifier,
+    take_backup,
     wait_until,
 )
 from safepoint import errors
 from safepoint.backup.coverage import coverage_of, spans_of
 from safepoint.backup.durable import durable_up_to
-from safepoint.backup.plan import take_backup
 from safepoint.model.lsn import Lsn, TimelineId
-from safepoint.postgres.cluster import Cluster, adopt_cluster, promote, remove_cluster, start, stop
+from safepoint.postgres.cluster import Cluster, promote, remove_cluster, start, stop
 from safepoint.postgres.connect import connect
-from safepoint.postgres.programs import run_program
 from safepoint.repository import Repository, create_repository
 from safepoint.stores.folder import FolderStore
 from safepoint.stores.port import Data
@@ -153,7 +151,7 @@ def test_a_backup_while_the_receiver_is_away_leaves_no_hole_before_it(server: Cl
         for _ in range(4):
             write(connection, 20_000)
             connection.execute("SELECT pg_switch_wal()")
-        take_backup(server.url(), repository, database=DATABASE, tier="daily")
+        take_backup(server.url(), repository)
         with receiving(server.url(), repository):
             end = write(connection)
             wait_until(lambda: spans_of(pieces_of(repository, server))[ONE][-1].end >= end)
@@ -243,7 +241,7 @@ def test_a_slot_in_use_is_refused(server: Cluster, server_root: Path) -> None:
 def test_another_cluster_under_the_same_name_is_refused_at_the_first_byte(server: Cluster, server_root: Path) -> None:
     """WL001, and nothing of it is stored."""
     repository = new_repository(server_root)
-    take_backup(server.url(), repository, database=DATABASE, tier="daily")
+    take_backup(server.url(), repository)
     with servers.serving(server_root, 18) as other:
         error = BackgroundReceiver(other.url(), repository).wait_for_end()
 
@@ -346,8 +344,8 @@ def test_a_promotion_is_followed_onto_the_new_timeline(server: Cluster, server_r
     with receiving(server.url(), repository), connected_to(server) as connection:
         end = write(connection)
         wait_until(lambda: held_end(repository, server) >= end)
-        backup = take_backup(server.url(), repository, database=DATABASE, tier="daily")
-    standby = standby_of(server, server_root)
+        backup = take_backup(server.url(), repository)
+    standby = servers.standby_of(server, server_root / "standby")
     try:
         with receiving(server.url(), repository), connected_to(server) as connection:
             end = write(connection)
@@ -373,18 +371,6 @@ def test_a_promotion_is_followed_onto_the_new_timeline(server: Cluster, server_r
     coverage = coverage_of([backup], repository.wal_pieces(backup.system_identifier), {}, {TimelineId(2): history})
     newest = coverage.intervals[-1]
     assert (newest.timeline, newest.end >= end) == (TimelineId(2), True)
-
-
-def standby_of(primary: Cluster, directory: Path) -> Cluster:
-    data = directory / "standby"
-    primary.user.make_directory(data)
-    run_program(
-        primary.user,
-        [primary.binaries.program("pg_basebackup"), "-D", data, "-R", "-c", "fast", "-d", primary.url().conninfo()],
-    )
-    standby = adopt_cluster(data, primary.binaries)
-    start(standby)
-    return standby
 
 
 def replayed(connection: Connection[Any]) -> Lsn:

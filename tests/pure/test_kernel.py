@@ -256,8 +256,8 @@ def test_what_is_no_library_is_not_loaded(tmp_path: Path) -> None:
 def test_a_library_of_another_layout_is_not_loaded(tmp_path: Path) -> None:
     """A library left over from another release is passed over, not trusted."""
     source = _SOURCE.read_text()
-    assert "#define LAYOUT 2\n" in source
-    path = _compile(source.replace("#define LAYOUT 2\n", "#define LAYOUT 999\n"), tmp_path)
+    assert "#define LAYOUT 3\n" in source
+    path = _compile(source.replace("#define LAYOUT 3\n", "#define LAYOUT 999\n"), tmp_path)
     assert compiled.load(path) is None
 
 

@@ -14,7 +14,7 @@ from coverage_samples import ONE, SEGMENT, at, backup, history, marked, segments
 from safepoint import errors
 from safepoint.backup.coverage import coverage_of
 from safepoint.backup.mark_reading import FEW, MarkReading, read_marks
-from safepoint.model.coverage import Mark, WalPiece
+from safepoint.model.coverage import Mark, PieceTimes, WalPiece
 from safepoint.model.history import parse_history
 from safepoint.model.lsn import Lsn, TimelineId
 
@@ -32,13 +32,13 @@ def reading_of(
     """What was read, and how many pieces it took."""
     read: list[str] = []
 
-    def read_mark(piece: WalPiece) -> Mark | None:
+    def read_times(piece: WalPiece) -> PieceTimes:
         read.append(piece.name)
         if piece.name in damaged:
             raise errors.RP005.error("found zeros, expected an object")
-        return marks.get(piece.name)
+        return PieceTimes(mark=marks.get(piece.name))
 
-    reading = read_marks(pieces, read_mark, around=around, boundaries=boundaries)
+    reading = read_marks(pieces, read_times, around=around, boundaries=boundaries)
     assert len(read) == len(set(read)), "no piece is read twice"
     return reading, len(read)
 

@@ -48,12 +48,6 @@ def test_no_schema_is_not_guessed() -> None:
     assert DatabaseUrl.parse("postgres://app@db/shop").schema is None
 
 
-@pytest.mark.parametrize(("value", "is_pooled"), [("true", True), ("false", False)])
-def test_declared_pooler_is_known(value: str, *, is_pooled: bool) -> None:
-    """`pgbouncer=true` declares a pooler, `pgbouncer=false` does not."""
-    assert DatabaseUrl.parse(f"postgresql://a@db/shop?pgbouncer={value}").is_pooled is is_pooled
-
-
 def test_prisma_certificate_authority_becomes_root_certificate() -> None:
     """Prisma's `sslcert` is an authority's certificate, which libpq would take for the client's."""
     url = DatabaseUrl.parse("postgresql://a@db/shop?sslmode=require&sslcert=/ca.pem&sslaccept=strict")

@@ -9,7 +9,6 @@ import argparse
 import fcntl
 import json
 import os
-import secrets
 import signal
 import sys
 import time
@@ -22,6 +21,7 @@ from typing import NoReturn
 
 from safepoint.evidence.report import report_to_html, report_to_json, scenario_rows
 from safepoint.postgres.url import DatabaseUrl
+from safepoint.repository.sealing.key_changes import generate_key
 from vivr_demo.acts import ACTS
 from vivr_demo.closing import report_of
 from vivr_demo.stage import MARKER, Stage, clear_stage, kill_below
@@ -111,7 +111,7 @@ def _open(stage: Stage, orders: int) -> Story:
         folder.mkdir(mode=0o755)
     os.chdir(stage.root)
     environment = {
-        "SAFEPOINT_KEY": secrets.token_urlsafe(24),
+        "SAFEPOINT_KEY": generate_key().reveal(),
         "SAFEPOINT_STATE": str(stage.root / "state"),
         "PYTHONUNBUFFERED": "1",
     }

@@ -18,10 +18,10 @@ from safepoint.backup.archive.data_directory import COPY_SETTING, SETTINGS_FILES
 from safepoint.files import append_durably
 from safepoint.model.lsn import TimelineId
 from safepoint.postgres.binaries import find_binaries
-from safepoint.postgres.connect import connect, replication_connection
+from safepoint.postgres.connect import connect
 from safepoint.postgres.control import read_control
 from safepoint.postgres.pid_file import live_pid_file
-from safepoint.postgres.replication import ReplicationSession
+from safepoint.postgres.replication_session import replication_session
 from safepoint.postgres.url import DatabaseUrl
 from safepoint.repository import Repository
 
@@ -67,12 +67,9 @@ def candidate_at(url: DatabaseUrl) -> Candidate:
         ).fetchone() or (True, None)
     if row[0]:
         raise _not_promoted(str(url), "it is a standby")
-    session = ReplicationSession(replication_connection(url))
-    try:
+    with replication_session(url) as session:
         identity = session.identify_system()
         history = session.fetch_history(identity.timeline)
-    finally:
-        session.close()
     return Candidate(
         place=str(url),
         cluster=identity.system_identifier,

@@ -14,8 +14,9 @@ from datetime import datetime, timedelta
 from itertools import accumulate
 from operator import attrgetter, itemgetter
 
+from safepoint.backup.commit_marks import marks_of_commits, steps_of_commits
 from safepoint.model.backup import BackupManifest
-from safepoint.model.coverage import Coverage, Gap, Interval, Mark, WalPath, WalPiece
+from safepoint.model.coverage import Commits, Coverage, Gap, Interval, Mark, WalPath, WalPiece
 from safepoint.model.history import Ancestor, parse_history
 from safepoint.model.lsn import Lsn, TimelineId
 
@@ -52,10 +53,11 @@ def coverage_of(
     *,
     lost: Iterable[WalPiece] = (),
     steps: Mapping[TimelineId, Sequence[Mark]] | None = None,
+    commits: Mapping[str, Commits] | None = None,
 ) -> Coverage:
     """Everything that can be restored of one cluster.
 
-    `backups` are of one system identifier, oldest first; `marks` are by the name of the piece that carries them;
+    `backups` are of one system identifier, oldest first; `marks` and `commits` are by the names of pieces;
     `histories` are the contents of the history files stored; `lost` are pieces that are listed and do not open;
     `steps` are what clocks had said before they were set back.
 
@@ -64,11 +66,12 @@ def coverage_of(
     timeline, a history (then everything before the first byte held is said to be missing).
     """
     held = tuple(pieces)
-    by_timeline = marks_by_timeline(held, marks or {})
+    by_timeline = marks_by_timeline(held, marks or {}, commits)
+    stepped = [*(steps or {}).items(), *steps_of_commits(held, commits or {}).items()]
     archive = _Archive(
         spans=spans_of(held),
         marks=by_timeline,
-        clocks=_clocks_of(by_timeline, steps or {}, backups),
+        clocks=_clocks_of(by_timeline, stepped, backups),
         ancestors=_ancestors(histories or {}),
     )
     intervals = [interval for backup in backups for interval in _intervals_of(backup, archive)]
@@ -151,11 +154,11 @@ def _interval_on(backup: BackupManifest, timeline: TimelineId, archive: _Archive
 
 def _clocks_of(
     marks: Mapping[TimelineId, Sequence[Mark]],
-    steps: Mapping[TimelineId, Sequence[Mark]],
+    steps: Iterable[tuple[TimelineId, Sequence[Mark]]],
     backups: Sequence[BackupManifest],
 ) -> Mapping[TimelineId, _Clocks]:
     found = {timeline: [(mark.lsn, mark.clock) for mark in of_timeline] for timeline, of_timeline in marks.items()}
-    for timeline, of_timeline in steps.items():
+    for timeline, of_timeline in steps:
         found.setdefault(timeline, []).extend((mark.lsn, mark.clock) for mark in of_timeline)
     for backup in backups:
         found.setdefault(backup.timeline, []).append((backup.stop_lsn, backup.stopped_at))
@@ -224,12 +227,16 @@ def _marks_on(path: Sequence[WalPath], marks: Mapping[TimelineId, tuple[Mark, ..
     return tuple(found) if len(path) == 1 else tuple(dict.fromkeys(found))
 
 
-def marks_by_timeline(pieces: Iterable[WalPiece], marks: Mapping[str, Mark]) -> Mapping[TimelineId, tuple[Mark, ...]]:
-    """The marks that the pieces carry, in the order of WAL; `marks` are by the names of pieces."""
+def marks_by_timeline(
+    pieces: Iterable[WalPiece], marks: Mapping[str, Mark], commits: Mapping[str, Commits] | None = None
+) -> Mapping[TimelineId, tuple[Mark, ...]]:
+    """The marks that the pieces carry, and those that their commits are, in the order of WAL; by names of pieces."""
     found: dict[TimelineId, list[Mark]] = {}
     for piece in pieces:
         if piece.name in marks:
             found.setdefault(piece.timeline, []).append(marks[piece.name])
+        if commits and piece.name in commits:
+            found.setdefault(piece.timeline, []).extend(marks_of_commits(piece, commits[piece.name]))
     return {
         timeline: tuple(sorted(dict.fromkeys(of_timeline), key=lambda mark: (mark.lsn.value, mark.clock)))
         for timeline, of_timeline in found.items()

@@ -13,8 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from safepoint import errors
 from safepoint.backup.lane import Chunk, Due, Follow, Item, Lane, Sink, named
-from safepoint.backup.receiver_start import Ground, StartingPoint, require_same_cluster
+from safepoint.backup.receiver_start import Ground, StartingPoint
 from safepoint.backup.receiver_state import LaneState, ReceiverObserver
+from safepoint.backup.same_cluster import require_same_cluster
 from safepoint.backup.shipping import WalStreamId
 from safepoint.model.coverage import Mark
 from safepoint.model.lsn import Lsn

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from safepoint import errors
@@ -12,7 +12,7 @@ from safepoint.backup.clock_steps import read_clock_steps
 from safepoint.backup.coverage import coverage_of
 from safepoint.backup.mark_reading import Boundary, read_marks
 from safepoint.model.backup import BackupManifest
-from safepoint.model.coverage import Coverage, Mark, WalPiece
+from safepoint.model.coverage import Commits, Coverage, Mark, WalPiece
 from safepoint.model.history import parse_history
 from safepoint.model.lsn import TimelineId
 from safepoint.repository import Repository
@@ -21,24 +21,32 @@ from safepoint.repository.care.verification_memory import read_memory
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WalHeld:
-    """A cluster's WAL as a repository holds it: `lost` are the pieces that are listed and do not open."""
+    """A cluster's WAL as a repository holds it: `lost` are the pieces that are listed and do not open.
+
+    So many were `opened` at all: what the others are worth, a verification or a restore finds.
+    """
 
     pieces: tuple[WalPiece, ...]
     lost: frozenset[WalPiece]
     marks: Mapping[str, Mark]
     histories: Mapping[TimelineId, bytes]
     steps: Mapping[TimelineId, Sequence[Mark]]
+    commits: Mapping[str, Commits] = field(default_factory=dict[str, Commits])
+    opened: int = 0
+    abandoned: frozenset[TimelineId] = frozenset()
 
     def coverage(self, backups: Sequence[BackupManifest]) -> Coverage:
         """What can be restored with it from these backups."""
-        return coverage_of(
+        found = coverage_of(
             backups,
             [piece for piece in self.pieces if piece not in self.lost],
             self.marks,
             self.histories,
             lost=self.lost,
             steps=self.steps,
+            commits=self.commits,
         )
+        return replace(found, abandoned=self.abandoned)
 
 
 def fetch_coverage(
@@ -73,12 +81,15 @@ def fetch_wal_held(
     """The cluster's WAL, of each timeline the lineage that is followed or is among `lineages`; RP004, RP007."""
     pieces = repository.wal_pieces(system_identifier, lineages)
     histories = _read_histories(repository, system_identifier, pieces, lineages)
+    # Whoever names lineages has chosen among timelines.
+    timelines = [TimelineId(number) for number in _numbers_of(pieces)]
+    abandoned = repository.abandoned_timelines(system_identifier, [] if lineages else timelines)
     if not with_marks:
-        return WalHeld(pieces=pieces, lost=frozenset(), marks={}, histories=histories, steps={})
+        return WalHeld(pieces=pieces, lost=frozenset(), marks={}, histories=histories, steps={}, abandoned=abandoned)
     damaged = _known_damaged(repository, pieces)
     reading = read_marks(
         [piece for piece in pieces if piece not in damaged],
-        repository.read_mark,
+        repository.read_wal_times,
         around=around,
         boundaries=_boundaries(histories),
     )
@@ -88,6 +99,9 @@ def fetch_wal_held(
         marks=reading.marks,
         histories=histories,
         steps=_read_steps(repository, system_identifier),
+        commits=reading.commits,
+        opened=reading.opened + len(damaged),
+        abandoned=abandoned,
     )
 
 
@@ -124,10 +138,15 @@ def _boundaries(histories: Mapping[TimelineId, bytes]) -> frozenset[Boundary]:
     return frozenset(found)
 
 
+def _numbers_of(pieces: Sequence[WalPiece]) -> frozenset[int]:
+    """Those of the timelines."""
+    return frozenset(piece.timeline.value for piece in pieces)
+
+
 def _read_histories(
     repository: Repository, cluster: str, pieces: Sequence[WalPiece], lineages: Collection[str]
 ) -> dict[TimelineId, bytes]:
-    timelines = {TimelineId(number) for number in {piece.timeline.value for piece in pieces} if number > 1}
+    timelines = {TimelineId(number) for number in _numbers_of(pieces) if number > 1}
     found: dict[TimelineId, bytes] = {}
     for timeline in timelines:
         with suppress(errors.Damaged):  # without it, what is missing shows as a gap

@@ -1,4 +1,4 @@
-"""Which pieces of WAL are read for their marks: few of many, chosen so that coverage loses next to nothing.
+"""Which pieces of WAL are read for their marks and commits: few of many, so that coverage loses next to nothing.
 
 A piece never changes, and the marks of a timeline rise with its WAL unless a clock was set back. So those that bound an
 answer are read: both ends of every stretch, some evenly between (a clock that was set back shows in them), and, for an
@@ -17,7 +17,7 @@ from operator import attrgetter
 
 from safepoint import errors
 from safepoint.backup.coverage import spans_of
-from safepoint.model.coverage import Mark, WalPiece
+from safepoint.model.coverage import Commits, Mark, PieceTimes, WalPiece
 from safepoint.model.lsn import Lsn, TimelineId
 
 FEW = 256
@@ -35,10 +35,11 @@ Boundary = tuple[TimelineId, Lsn]
 
 @dataclass(slots=True, kw_only=True)
 class MarkReading:
-    """What was read so far: the `marks` by the names of their pieces, and the pieces that do not open."""
+    """What was read so far: `marks` and `commits` by the names of their pieces, and the pieces that do not open."""
 
-    read: Callable[[WalPiece], Mark | None]
+    read: Callable[[WalPiece], PieceTimes]
     marks: dict[str, Mark] = field(default_factory=dict[str, Mark])
+    commits: dict[str, Commits] = field(default_factory=dict[str, Commits])
     lost: set[WalPiece] = field(default_factory=set[WalPiece])
     _seen: set[str] = field(default_factory=set[str])
 
@@ -48,18 +49,32 @@ class MarkReading:
         self._seen.update(piece.name for piece in fresh)
         with ThreadPoolExecutor(_READERS, thread_name_prefix="safepoint-marks") as pool:
             found = list(zip(fresh, pool.map(self._try, fresh), strict=True))
-        self.marks |= {piece.name: mark for piece, mark in found if isinstance(mark, Mark)}
-        lost = {piece for piece, mark in found if isinstance(mark, errors.Damaged)}
+        for piece, times in found:
+            if isinstance(times, PieceTimes):
+                self.marks |= {} if times.mark is None else {piece.name: times.mark}
+                self.commits |= {} if times.commits is None else {piece.name: times.commits}
+        lost = {piece for piece, times in found if isinstance(times, errors.Damaged)}
         self.lost |= lost
         return bool(lost)
 
-    def clock_of(self, piece: WalPiece) -> datetime | None:
-        """What the piece's mark says; None when it has none or does not open."""
-        self.take([piece])
-        mark = self.marks.get(piece.name)
-        return None if mark is None else mark.clock
+    @property
+    def opened(self) -> int:
+        """How many pieces were read, or could not be."""
+        return len(self._seen)
 
-    def _try(self, piece: WalPiece) -> Mark | errors.Damaged | None:
+    def clock_of(self, piece: WalPiece) -> datetime | None:
+        """The latest that the piece's mark or its commits say; None when it has none or does not open."""
+        self.take([piece])
+        return self.known_clock_of(piece)
+
+    def known_clock_of(self, piece: WalPiece) -> datetime | None:
+        """The same as far as it was read."""
+        mark, commits = self.marks.get(piece.name), self.commits.get(piece.name)
+        if mark is None or commits is None:
+            return mark.clock if mark is not None else commits.latest if commits is not None else None
+        return max(mark.clock, commits.latest)
+
+    def _try(self, piece: WalPiece) -> PieceTimes | errors.Damaged:
         try:
             return self.read(piece)
         except errors.Damaged as error:
@@ -68,7 +83,7 @@ class MarkReading:
 
 def read_marks(
     pieces: Sequence[WalPiece],
-    read: Callable[[WalPiece], Mark | None],
+    read: Callable[[WalPiece], PieceTimes],
     *,
     around: Collection[datetime] = (),
     boundaries: Collection[Boundary] = (),
@@ -129,11 +144,11 @@ def _reach_back(held: Sequence[WalPiece], reading: MarkReading) -> None:
 
 def _close_in(held: Sequence[WalPiece], reading: MarkReading, instant: datetime) -> None:
     """The marks next to where the timeline first passed the instant are read."""
-    known = [at for at, piece in enumerate(held) if piece.name in reading.marks]
-    later = next((at for at in known if reading.marks[held[at].name].clock >= instant), None)
+    known = [(at, clock) for at, piece in enumerate(held) if (clock := reading.known_clock_of(piece)) is not None]
+    later = next((at for at, clock in known if clock >= instant), None)
     if later is None:
         return
-    earlier = max((at for at in known if at < later), default=-1)
+    earlier = max((at for at, _ in known if at < later), default=-1)
     while later - earlier > 1:
         middle = (earlier + later) // 2
         nearest = held[middle : min(later, middle + _PATIENCE)]

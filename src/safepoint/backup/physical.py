@@ -20,7 +20,8 @@ from pathlib import Path
 from safepoint import errors
 from safepoint.backup.physical_checks import ServerForBackup, check_server, read_clock
 from safepoint.backup.rate_limit import RateLimit
-from safepoint.backup.receiver_start import require_same_cluster, segment_size
+from safepoint.backup.receiver_start import segment_size
+from safepoint.backup.same_cluster import require_same_cluster
 from safepoint.backup.shipping import WalStreamId
 from safepoint.backup.sources.choice import require_local
 from safepoint.backup.sources.expected_detection import newest_backup
@@ -29,6 +30,7 @@ from safepoint.backup.sources.port import Source, SourceRequest, TakenFiles
 from safepoint.backup.sources.stream import StreamSource
 from safepoint.backup.wal_of_backup import NeededWal, bring_wal
 from safepoint.model.backup import BackupManifest, BackupSource, ClusterFacts
+from safepoint.model.json_value import Json, JsonObject
 from safepoint.model.lsn import Lsn
 from safepoint.postgres.basebackup import BackupPosition, Checkpoint
 from safepoint.postgres.cluster_facts import fetch_cluster_facts, fetch_next_xid
@@ -46,19 +48,45 @@ Report = Callable[[Progress], None]
 class BackupRequest:
     """What to back up, from which source, as which backup.
 
-    `data` is the data directory that the *files* source reads; `rate_limit` is in bytes a second; `strategy` is the
-    text of the strategy file.
+    `data` is the data directory that the *files* source reads; `rate_limit` is in bytes a second.
     """
 
     backup_id: str
     database: str
     tier: str
     checkpoint: Checkpoint
-    compression: int = 1
-    source: BackupSource = BackupSource.STREAM
-    data: Path | None = None
-    rate_limit: int | None = None
-    strategy: str = ""
+    compression: int
+    source: BackupSource
+    data: Path | None
+    rate_limit: int | None
+
+    def to_json(self) -> dict[str, Json]:
+        """As the steps of a plan hold it."""
+        return {
+            "backup": self.backup_id,
+            "database": self.database,
+            "tier": self.tier,
+            "checkpoint": self.checkpoint.value,
+            "compression": self.compression,
+            "source": self.source.value,
+            "data": None if self.data is None else str(self.data),
+            "rate_limit": self.rate_limit,
+        }
+
+    @classmethod
+    def from_json(cls, value: JsonObject) -> BackupRequest:
+        """The request that `to_json` was asked of."""
+        data, rate_limit = value["data"], value["rate_limit"]
+        return cls(
+            backup_id=str(value["backup"]),
+            database=str(value["database"]),
+            tier=str(value["tier"]),
+            checkpoint=Checkpoint(value["checkpoint"]),
+            compression=int(str(value["compression"])),
+            source=BackupSource(value["source"]),
+            data=None if data is None else Path(str(data)),
+            rate_limit=None if rate_limit is None else int(str(rate_limit)),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,15 +110,17 @@ class Copied:
 
 @contextmanager
 def open_backup(
-    url: DatabaseUrl, repository: Repository, request: BackupRequest, primary: DatabaseUrl | None = None
+    url: DatabaseUrl, repository: Repository, request: BackupRequest, *, primary: DatabaseUrl, strategy: str
 ) -> Generator[PhysicalBackup]:
     """A backup about to be taken. Leaving the context without `commit()` leaves no backup, no slot and no session.
 
-    `url` leads to the server that is copied; `primary`, where that is a standby, to the server whose WAL a receiver
-    may be storing.
+    `url` leads to the server that is copied, `primary` to the one whose WAL a receiver may be storing: the same, or
+    its primary. `strategy` is the text of the strategy file.
     """
     with ExitStack() as stack:
-        yield PhysicalBackup(url=url, primary=primary or url, repository=repository, request=request, stack=stack)
+        yield PhysicalBackup(
+            url=url, primary=primary, repository=repository, request=request, strategy=strategy, stack=stack
+        )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -101,6 +131,7 @@ class PhysicalBackup:
     primary: DatabaseUrl
     repository: Repository
     request: BackupRequest
+    strategy: str = field(repr=False)
     stack: ExitStack
     copied: Copied | None = None
     _writer: BackupWriter | None = None
@@ -122,7 +153,7 @@ class PhysicalBackup:
         self._wal_session = self._session()
         identity = self._wal_session.identify_system()
         self._require_source(server, identity.system_identifier)
-        self._wal_session.create_slot(self._slot, is_temporary=True)
+        self._wal_session.create_slot(slot_name(f"tmp_{time.time_ns():x}"), is_temporary=True)
         self._writer = self.stack.enter_context(
             self.repository.write_backup(
                 database=self.request.database,
@@ -193,10 +224,6 @@ class PhysicalBackup:
         session.close()
         return manifest
 
-    @property
-    def _slot(self) -> str:
-        return slot_name(f"tmp_{time.time_ns():x}")
-
     def _session(self) -> ReplicationSession:
         session = ReplicationSession(replication_connection(self.url))
         self.stack.callback(session.close)
@@ -248,7 +275,7 @@ class PhysicalBackup:
         _require_one_timeline(identity, begun.position, stop)
         stopped_at = read_clock(self.url)
         next_xid = fetch_next_xid(self.url, stop.lsn)
-        facts, unreachable = fetch_cluster_facts(self.url, strategy=self.request.strategy)
+        facts, unreachable = fetch_cluster_facts(self.url, strategy=self.strategy)
         return Copied(
             identity=identity,
             server=server,

@@ -5,19 +5,14 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 
 from safepoint.backup.physical import BackupRequest, PhysicalBackup, open_backup
 from safepoint.backup.physical_checks import require_free_senders
-from safepoint.backup.sources.choice import BY_STREAM, Choice
-from safepoint.model.backup import BackupManifest, BackupSource
-from safepoint.model.json_value import Json, JsonObject
-from safepoint.model.measures import Clock, format_bytes, system_clock
-from safepoint.postgres.basebackup import Checkpoint
+from safepoint.model.json_value import JsonObject
+from safepoint.model.measures import format_bytes
 from safepoint.postgres.url import DatabaseUrl
 from safepoint.repository import Repository
-from safepoint.steps.execute import Action, Context, Observer, execute
-from safepoint.steps.journal import MemoryJournal
+from safepoint.steps.execute import Action, Context
 from safepoint.steps.plan import Plan, Step
 
 
@@ -27,31 +22,15 @@ def new_backup_id(database: str, now: datetime) -> str:
 
 
 def plan_backup(
-    database: str,
-    *,
-    tier: str,
-    backup_id: str,
-    checkpoint: Checkpoint = Checkpoint.FAST,
-    compression: int = 1,
-    choice: Choice = BY_STREAM,
-    rate_limit: int | None = None,
-    facts: tuple[tuple[str, str], ...] = (),
-    warnings: tuple[str, ...] = (),
+    request: BackupRequest, reason: str, *, facts: tuple[tuple[str, str], ...] = (), warnings: tuple[str, ...] = ()
 ) -> Plan:
     """Check → copy → WAL → commit. An interrupted backup is not resumed but taken again: journal it in memory.
 
-    The next one finds in the repository what was stored. `facts` are those that the plan cannot know by itself.
+    The next one finds in the repository what was stored. `reason` says why it is this source; `facts` are those that
+    the plan cannot know by itself.
     """
-    arguments: dict[str, Json] = {
-        "backup": backup_id,
-        "database": database,
-        "tier": tier,
-        "checkpoint": checkpoint.value,
-        "compression": compression,
-        "source": choice.source.value,
-        "data": None if choice.data is None else str(choice.data),
-        "rate_limit": rate_limit,
-    }
+    arguments = request.to_json()
+    rate_limit = request.rate_limit
     steps = (
         ("check", "check that the server can be backed up"),
         ("copy", "copy the cluster's files into the repository"),
@@ -60,18 +39,18 @@ def plan_backup(
     )
     return Plan(
         verb="backup",
-        subject=database,
-        title=f"physical backup of {database} into tier {tier}",
+        subject=request.database,
+        title=f"physical backup of {request.database} into tier {request.tier}",
         steps=tuple(
             Step(name=name, action=f"backup.{name}", title=title, arguments=arguments) for name, title in steps
         ),
         facts=(
-            ("backup", backup_id),
-            ("tier", tier),
-            ("source", f"{choice.source.value}: {choice.reason}"),
+            ("backup", request.backup_id),
+            ("tier", request.tier),
+            ("source", f"{request.source.value}: {reason}"),
             *facts,
-            ("checkpoint", checkpoint.value),
-            ("compression", f"zstd {compression}"),
+            ("checkpoint", request.checkpoint.value),
+            ("compression", f"zstd {request.compression}"),
             *((("rate limit", f"{format_bytes(rate_limit)}/s"),) if rate_limit is not None else ()),
         ),
         warnings=warnings,
@@ -80,20 +59,22 @@ def plan_backup(
 
 @contextmanager
 def backup_actions(
-    url: DatabaseUrl, repository: Repository, *, primary: DatabaseUrl | None = None, strategy: str = ""
+    url: DatabaseUrl, repository: Repository, *, primary: DatabaseUrl, strategy: str
 ) -> Generator[Mapping[str, Action]]:
     """The actions of a backup plan; valid inside the context, which leaves neither sessions nor half a backup.
 
-    `url` leads to the server that is copied; `primary` to its primary, where that is another one; `strategy` is the
-    text of the strategy file, which the manifest keeps.
+    `url` leads to the server that is copied, `primary` to the same or its primary; `strategy` is the text of the
+    strategy file, which the manifest keeps.
     """
     running: dict[str, PhysicalBackup] = {}
     with ExitStack() as stack:
 
         def backup_of(step: Step) -> PhysicalBackup:
-            request = _request(step, strategy)
+            request = BackupRequest.from_json(step.arguments)
             if request.backup_id not in running:
-                running[request.backup_id] = stack.enter_context(open_backup(url, repository, request, primary))
+                running[request.backup_id] = stack.enter_context(
+                    open_backup(url, repository, request, primary=primary, strategy=strategy)
+                )
             return running[request.backup_id]
 
         yield {
@@ -102,45 +83,6 @@ def backup_actions(
             "backup.wal": lambda step, context: _fetch_wal(backup_of(step), context),
             "backup.commit": lambda step, context: _commit(backup_of(step), context),
         }
-
-
-def take_backup(
-    url: DatabaseUrl,
-    repository: Repository,
-    *,
-    database: str,
-    tier: str,
-    checkpoint: Checkpoint = Checkpoint.FAST,
-    choice: Choice = BY_STREAM,
-    rate_limit: int | None = None,
-    primary: DatabaseUrl | None = None,
-    observer: Observer | None = None,
-    clock: Clock = system_clock,
-) -> BackupManifest:
-    """A backup, taken now: the plan made and carried out."""
-    backup_id = new_backup_id(database, clock())
-    plan = plan_backup(
-        database, tier=tier, backup_id=backup_id, checkpoint=checkpoint, choice=choice, rate_limit=rate_limit
-    )
-    with backup_actions(url, repository, primary=primary) as actions:
-        execute(plan, actions=actions, journal=MemoryJournal(), observer=observer, clock=clock)
-    return repository.backup(backup_id)
-
-
-def _request(step: Step, strategy: str) -> BackupRequest:
-    arguments = step.arguments
-    data, rate_limit = arguments["data"], arguments["rate_limit"]
-    return BackupRequest(
-        backup_id=str(arguments["backup"]),
-        database=str(arguments["database"]),
-        tier=str(arguments["tier"]),
-        checkpoint=Checkpoint(arguments["checkpoint"]),
-        compression=int(str(arguments["compression"])),
-        source=BackupSource(arguments["source"]),
-        data=None if data is None else Path(str(data)),
-        rate_limit=None if rate_limit is None else int(str(rate_limit)),
-        strategy=strategy,
-    )
 
 
 def _check(backup: PhysicalBackup) -> JsonObject:

@@ -57,7 +57,8 @@ def reaches_of(
 
 def window_start_of(coverage: Coverage, keep: timedelta | None) -> tuple[datetime | None, datetime | None]:
     """The newest instant that can be restored, and where a window that ends with it begins."""
-    newest = max((interval.latest or interval.earliest for interval in coverage.intervals), default=None)
+    followed = (interval for interval in coverage.intervals if interval.timeline not in coverage.abandoned)
+    newest = max((interval.latest or interval.earliest for interval in followed), default=None)
     return newest, None if newest is None or keep is None else newest - keep
 
 

@@ -9,6 +9,7 @@ from typing import TypeVar
 from safepoint import errors
 from safepoint.backup.coverage import Spans, contiguous_end, spans_of
 from safepoint.backup.refill import Place
+from safepoint.backup.same_cluster import require_same_cluster
 from safepoint.backup.same_history import Sameness, compare_history
 from safepoint.backup.shipping import WalStreamId
 from safepoint.model.history import Ancestor, parse_history
@@ -166,22 +167,6 @@ def segment_size(session: ReplicationSession) -> int:
     text = session.show("wal_segment_size")
     digits = text.rstrip("kMGB")
     return int(digits) * _UNITS[text[len(digits) :]]
-
-
-def require_same_cluster(system_identifier: str, repository: Repository, database: str, spec: errors.Spec) -> None:
-    """Raises `spec` when backups under this name are another cluster's. Opens no manifest of the cluster's own."""
-    names = [found.manifest for found in repository.backup_state().existing]
-    foreign = [name for name in names if name.split("/")[1] != system_identifier]
-    others = {name.split("/")[1] for name in foreign if repository.read_manifest(name).database == database}
-    if others:
-        raise spec.error(
-            f"found the server to be cluster {system_identifier}, expected {', '.join(sorted(others))}, "
-            f"of which the repository holds backups under the name {database}",
-            hints=[
-                errors.ask("does the URL lead to another server, or was the cluster made anew or upgraded?"),
-                errors.run("give the new cluster a name of its own, or a repository of its own"),
-            ],
-        )
 
 
 def _of_same_cluster(repositories: Mapping[str, Repository], cluster: str, database: str) -> dict[str, Repository]:

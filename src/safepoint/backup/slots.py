@@ -18,6 +18,7 @@ from safepoint import errors
 from safepoint.backup.candidates import where
 from safepoint.model.lsn import Lsn, TimelineId
 from safepoint.postgres.connect import connect
+from safepoint.postgres.system_identifier import system_identifier_of
 from safepoint.postgres.url import DatabaseUrl
 
 SLOT_SECONDS = 10.0
@@ -89,9 +90,10 @@ class SlotKeeper:
         row = connection.execute(_STANDING, [self._name]).fetchone()
         assert row is not None  # noqa: S101 - the left side is one row
         identifier, is_standby, on_timeline, reached, exists, is_active, status, restart = row
-        if str(int(identifier) % (1 << 64)) != cluster:
+        found = str(system_identifier_of(int(identifier)))
+        if found != cluster:
             raise errors.WL001.error(
-                f"found cluster {int(identifier) % (1 << 64)} at {where(server)}, expected {cluster}, the primary's",
+                f"found cluster {found} at {where(server)}, expected {cluster}, the primary's",
                 hints=[errors.ask("does the `replica` of the strategy file belong to another database?")],
             )
         if not is_standby:

@@ -10,7 +10,6 @@ import json
 import os
 import signal
 import sys
-import traceback
 from contextlib import suppress
 from types import FrameType
 from typing import NoReturn
@@ -55,7 +54,11 @@ def main() -> NoReturn:
 
 
 def _run() -> int:
-    from safepoint.cli.app import app  # noqa: PLC0415 - see the head of this module
+    from safepoint.cli.push import pushed  # noqa: PLC0415 - see the head of this module
+
+    if (code := pushed(sys.argv[1:])) is not None:
+        return code
+    from safepoint.cli.app import app  # noqa: PLC0415
 
     code = app(standalone_mode=False)
     return code if isinstance(code, int) else ExitCode.OK
@@ -80,6 +83,8 @@ def _code_of_surprise(error: Exception) -> ExitCode:
             _show_end("usage", ExitCode.USAGE, str(error))
         return ExitCode.USAGE
     if os.environ.get("SAFEPOINT_DEBUG"):
+        import traceback  # noqa: PLC0415 - see the head of this module
+
         traceback.print_exception(error)
     bug = errors.IN001.error(
         f"found {type(error).__name__}: {error}, expected none",

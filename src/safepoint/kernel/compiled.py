@@ -7,21 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
+from safepoint.kernel.commits import compiled_commits
+from safepoint.kernel.library import LIBRARY, open_library
 from safepoint.kernel.shapes import PAGE_BYTES, Bytes, Checksums, Fingerprints, Functions
-
-LIBRARY = Path(__file__).with_name("_kernel.so")
-
-_LAYOUT = 2
 
 
 def load(path: Path = LIBRARY) -> Functions | None:
     """Its functions; None when it is not there, made for another machine, or made from another kernel.c."""
-    try:
-        library = ctypes.CDLL(str(path))
-        found = library.safepoint_kernel_layout()
-    except (OSError, AttributeError):
-        return None
-    return _functions(library) if found == _LAYOUT else None
+    library = open_library(path)
+    return None if library is None else _functions(library)
 
 
 def _functions(library: ctypes.CDLL) -> Functions:
@@ -51,4 +45,5 @@ def _functions(library: ctypes.CDLL) -> Functions:
         fingerprints=fingerprints,
         crc32c=lambda data, before: crc32c(data.ctypes.data, len(data), before),
         crc32c_combine=combine,
+        commits=lambda wal, start: compiled_commits(library, wal.ctypes.data, len(wal), start),
     )

@@ -1,9 +1,9 @@
 /*
- * Page checksums and page fingerprints over pages of 8192 bytes, and CRC32C over any bytes.
+ * Page checksums and page fingerprints over pages of 8192 bytes, CRC32C over any bytes, and commits in WAL.
  *
  * All read little-endian words; elsewhere the package runs without this file. No function allocates, keeps state or
  * writes beyond its output, and tables are filled when the library is loaded: any number of threads may call them.
- * plain.py and plain_crc32c.py say the same in numpy, and the tests hold the two against each other.
+ * plain.py, plain_crc32c.py and plain_commits.py say the same in Python, and the tests hold the two against each other.
  *
  * LAYOUT is the agreement with compiled.py: raise both when a signature or a result changes.
  */
@@ -15,7 +15,7 @@
 #error "pages are read as little-endian words"
 #endif
 
-#define LAYOUT 2
+#define LAYOUT 3
 #define PAGE_BYTES 8192
 #define PAGE_WORDS (PAGE_BYTES / 4)
 #define LANES 32
@@ -334,6 +334,238 @@ EXPORTED uint32_t safepoint_crc32c(const uint8_t *bytes, size_t length, uint32_t
 EXPORTED uint32_t safepoint_crc32c_combine(uint32_t first, uint32_t second, uint64_t second_length)
 {
     return product(power_of_bytes(second_length), first) ^ second;
+}
+
+/*
+ * Commits in WAL: what pg_waldump calls COMMIT and COMMIT_PREPARED, which begin with the commit's time. Only records
+ * that lie whole in the bytes given count, and only when their CRC is right. Whatever cannot be followed (zeros behind a
+ * switch, a torn page, garbage) is passed over up to the next page.
+ * Source: PostgreSQL 15-18, src/include/access/xlog_internal.h, xlogrecord.h, xact.h.
+ */
+#define SHORT_HEADER 24
+#define LONG_HEADER 40
+#define RECORD_HEADER 24
+#define IS_CONTINUED 0x0001
+#define IS_LONG 0x0002
+#define TRANSACTION_MANAGER 1
+#define LONGEST_HEADS 16 /* origin, transaction on top, main data's length; whatever more there is, is no commit's */
+#define TIME_BYTES 8
+
+struct wal {
+    const uint8_t *bytes;
+    size_t length;
+    uint64_t start;
+};
+
+/* Where the first commit ends and when it was, the same of the last, and the latest time of all. */
+struct commits {
+    uint64_t count, first_end, last_end;
+    int64_t first_time, last_time, latest;
+};
+
+/* Its contents lie in [contents, end), `remaining` of them to a record that began before. */
+struct page {
+    size_t contents, end;
+    uint32_t remaining;
+    int is_continued;
+};
+
+INLINED uint16_t two_bytes(const uint8_t *at)
+{
+    uint16_t value;
+    memcpy(&value, at, 2);
+    return value;
+}
+
+INLINED uint32_t four_bytes(const uint8_t *at)
+{
+    uint32_t value;
+    memcpy(&value, at, 4);
+    return value;
+}
+
+INLINED uint64_t eight_bytes(const uint8_t *at)
+{
+    uint64_t value;
+    memcpy(&value, at, 8);
+    return value;
+}
+
+/* Whether a page of this very position begins at the offset; its contents may be cut short by the end of the bytes. */
+static int page_at(const struct wal *wal, size_t offset, struct page *page)
+{
+    const uint8_t *head = wal->bytes + offset;
+    size_t header;
+
+    if (wal->length < SHORT_HEADER || offset > wal->length - SHORT_HEADER)
+        return 0;
+    switch (two_bytes(head)) {
+    case 0xD110: /* 15 */
+    case 0xD113: /* 16 */
+    case 0xD116: /* 17 */
+    case 0xD118: /* 18 */
+        break;
+    default:
+        return 0;
+    }
+    if (eight_bytes(head + 8) != wal->start + offset)
+        return 0;
+    header = two_bytes(head + 2) & IS_LONG ? LONG_HEADER : SHORT_HEADER;
+    page->contents = offset + header;
+    page->end = wal->length - offset < PAGE_BYTES ? wal->length : offset + PAGE_BYTES;
+    page->is_continued = (two_bytes(head + 2) & IS_CONTINUED) != 0;
+    page->remaining = four_bytes(head + 16);
+    return page->contents <= page->end;
+}
+
+/* Copies up to `count` bytes of a record, or only sums them up (`to` is null); moves `offset` behind them. `left` are
+ * those of the record from there on, which the next page's header repeats. Whether they were all there. */
+static int take(const struct wal *wal, size_t *offset, size_t *page_end, uint32_t left, size_t count, uint8_t *to,
+                uint32_t *sum)
+{
+    while (count) {
+        size_t room = *page_end - *offset;
+        if (!room) {
+            struct page page;
+            if (!page_at(wal, *page_end, &page) || !page.is_continued || page.remaining != left)
+                return 0;
+            *offset = page.contents;
+            *page_end = page.end;
+            room = page.end - page.contents;
+            if (!room)
+                return 0;
+        }
+        if (room > count)
+            room = count;
+        if (to) {
+            memcpy(to, wal->bytes + *offset, room);
+            to += room;
+        }
+        if (sum)
+            *sum = safepoint_crc32c(wal->bytes + *offset, room, *sum);
+        *offset += room;
+        count -= room;
+        left -= (uint32_t)room;
+    }
+    return 1;
+}
+
+/* Where main data begins in what stands behind a record's header; 0 when that is no commit's. */
+static size_t main_data(const uint8_t *heads, size_t length)
+{
+    size_t at = 0;
+
+    if (at < length && heads[at] == 253) /* where it was replicated from */
+        at += 3;
+    if (at < length && heads[at] == 252) /* the transaction on top */
+        at += 5;
+    if (at < length && heads[at] == 255)
+        return at + 2;
+    return at < length && heads[at] == 254 ? at + 5 : 0;
+}
+
+/* The record at `offset` is a commit, whole and sound: its time. */
+static int is_commit(const struct wal *wal, size_t offset, size_t page_end, const uint8_t *header, int64_t *time)
+{
+    uint8_t heads[LONGEST_HEADS + TIME_BYTES] = {0};
+    uint32_t total = four_bytes(header), body = total - RECORD_HEADER, sum = 0;
+    size_t known = body < sizeof heads ? body : sizeof heads, data;
+
+    if (!take(wal, &offset, &page_end, body, known, heads, &sum))
+        return 0;
+    data = main_data(heads, known);
+    if (!data || data + TIME_BYTES > known)
+        return 0;
+    if (!take(wal, &offset, &page_end, body - (uint32_t)known, body - known, NULL, &sum))
+        return 0;
+    if (safepoint_crc32c(header, RECORD_HEADER - 4, sum) != four_bytes(header + 20))
+        return 0;
+    memcpy(time, heads + data, TIME_BYTES);
+    return 1;
+}
+
+static void count_commit(struct commits *found, uint64_t end, int64_t time)
+{
+    if (!found->count) {
+        found->first_end = end;
+        found->first_time = time;
+    }
+    if (!found->count || time > found->latest)
+        found->latest = time;
+    found->last_end = end;
+    found->last_time = time;
+    found->count++;
+}
+
+/* Moves `offset` behind `left` bytes of a record and what aligns them; whether more may follow there. */
+static int pass(const struct wal *wal, size_t *offset, size_t *page_end, uint32_t left)
+{
+    while (left > *page_end - *offset) {
+        struct page page;
+        left -= (uint32_t)(*page_end - *offset);
+        if (!page_at(wal, *page_end, &page) || !page.is_continued || page.remaining != left)
+            return 0;
+        *offset = page.contents;
+        *page_end = page.end;
+    }
+    *offset += left;
+    *offset += (size_t)(-(wal->start + *offset) & 7);
+    return *offset <= *page_end;
+}
+
+/* Counts commits from the record at `offset` on, as far as one follows the other. */
+static void commits_from(const struct wal *wal, size_t *offset, size_t *page_end, struct commits *found)
+{
+    for (;;) {
+        uint8_t header[RECORD_HEADER];
+        size_t behind = *offset, behind_end = *page_end;
+        uint32_t total;
+        int64_t time = 0;
+        int is_one = 0;
+
+        if (*offset >= *page_end || *page_end - *offset < 4)
+            return; /* records are aligned: a length is never cut */
+        total = four_bytes(wal->bytes + *offset);
+        if (total < RECORD_HEADER)
+            return;
+        if (*page_end - *offset >= RECORD_HEADER && wal->bytes[*offset + 17] != TRANSACTION_MANAGER) {
+            if (!pass(wal, offset, page_end, total))
+                return;
+            continue;
+        }
+        if (!take(wal, &behind, &behind_end, total, RECORD_HEADER, header, NULL))
+            return;
+        if (header[17] == TRANSACTION_MANAGER && ((header[16] & 0x70) == 0x00 || (header[16] & 0x70) == 0x30))
+            is_one = is_commit(wal, behind, behind_end, header, &time);
+        if (!pass(wal, offset, page_end, total))
+            return;
+        if (is_one)
+            count_commit(found, wal->start + *offset, time);
+    }
+}
+
+/* The commits in WAL that begins at the LSN `start`, in the order of WAL. Reads nothing outside, whatever is there. */
+EXPORTED void safepoint_commits(const uint8_t *bytes, size_t length, uint64_t start, struct commits *found)
+{
+    const struct wal wal = {bytes, length, start};
+    size_t boundary = (size_t)(-start & (PAGE_BYTES - 1));
+
+    memset(found, 0, sizeof *found);
+    while (boundary < length) {
+        struct page page;
+        size_t offset, page_end;
+
+        if (!page_at(&wal, boundary, &page)) {
+            boundary += PAGE_BYTES;
+            continue;
+        }
+        offset = page.contents;
+        page_end = page.end;
+        if (!page.is_continued || pass(&wal, &offset, &page_end, page.remaining))
+            commits_from(&wal, &offset, &page_end, found);
+        /* What stopped it lies on the page that ends here: go on with the next one. */
+        boundary += PAGE_BYTES * ((page_end - boundary + PAGE_BYTES - 1) / PAGE_BYTES);
+    }
 }
 
 EXPORTED uint32_t safepoint_kernel_layout(void)

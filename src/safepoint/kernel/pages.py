@@ -5,10 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from safepoint.kernel import compiled, plain
+from safepoint.kernel.commits import Buffer
 from safepoint.kernel.shapes import FINGERPRINT_KEY_BYTES, PAGE_BYTES, Bytes, Checksums, Fingerprints
-
-Buffer = bytes | bytearray | memoryview
-"""Contiguous bytes, read-only or not. They are read in place, and must not change meanwhile."""
 
 _BLOCK_NUMBERS = 1 << 32
 _CRCS = 1 << 32

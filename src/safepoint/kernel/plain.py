@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from safepoint.kernel.plain_commits import commits
 from safepoint.kernel.plain_crc32c import crc32c, crc32c_combine
 from safepoint.kernel.shapes import (
     KEYS_PER_ROW,
@@ -85,4 +86,6 @@ def _words(pages: Bytes) -> _Words:
     return pages.view("<u4").astype(np.uint32, copy=False).reshape(-1, PAGE_WORDS)
 
 
-FUNCTIONS = Functions(checksums=_checksums, fingerprints=_fingerprints, crc32c=crc32c, crc32c_combine=crc32c_combine)
+FUNCTIONS = Functions(
+    checksums=_checksums, fingerprints=_fingerprints, crc32c=crc32c, crc32c_combine=crc32c_combine, commits=commits
+)

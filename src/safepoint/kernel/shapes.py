@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from safepoint.kernel.commits import CommitSpan
+
 PAGE_BYTES = 8192
 PAGE_WORDS = PAGE_BYTES // 4
 KEYS_PER_ROW = PAGE_WORDS + 1
@@ -33,3 +35,6 @@ class Functions:
 
     crc32c_combine: Callable[[int, int, int], int]
     """Of bytes and others behind them, from the CRC32C of each and the length of the second."""
+
+    commits: Callable[[Bytes, int], CommitSpan | None]
+    """In WAL that begins at this LSN."""

@@ -66,11 +66,6 @@ class ChangedBlocks:
         """Whether the database was created in, or dropped from, this tablespace: nothing of before is known there."""
         return RelationKey(tablespace=tablespace, database=database, relation=NO_RELATION) in self.limits
 
-    @property
-    def count(self) -> int:
-        """How many blocks are named."""
-        return len(self.blocks)
-
 
 @dataclass(slots=True, kw_only=True)
 class BlockCollector:

@@ -14,12 +14,43 @@ class Mark:
 
     The clock is read first, the flushed position after it: the other way round a commit between the two would count
     as archived without being so. `before_step`: since the mark before, the clock was set back, and had said at most
-    this.
+    this. `is_commit`: a commit of that very time ends at `lsn` or before, so that a recovery to any earlier instant
+    stops before it. A commit is a mark: whatever stands behind it in WAL was inserted, and acknowledged, later.
     """
 
     lsn: Lsn
     clock: datetime
     before_step: datetime | None = None
+    is_commit: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commit:
+    """A commit: where its record ends in WAL, and its time."""
+
+    lsn: Lsn
+    time: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commits:
+    """Of the commits whose records lie whole in a piece of WAL the first, the last, and the greatest time."""
+
+    first: Commit
+    last: Commit
+    latest: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PieceTimes:
+    """What a piece of WAL says of time: the newest mark known when it was put, and its commits.
+
+    No commits: none was found, which proves nothing where the piece begins or ends within a record; or (of pieces that
+    were put before this was noted) it is not known.
+    """
+
+    mark: Mark | None = None
+    commits: Commits | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +111,11 @@ class Interval:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Coverage:
-    """Everything restorable of one cluster, newest backup last, and what is missing."""
+    """Everything restorable of one cluster, newest backup last, and what is missing.
+
+    On `abandoned` timelines production did not go on: they are restored when they are asked for.
+    """
 
     intervals: tuple[Interval, ...]
     gaps: tuple[Gap, ...]
+    abandoned: frozenset[TimelineId] = frozenset()

@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from safepoint.model.coverage import Gap, Mark
+from safepoint.model.coverage import Mark
 from safepoint.model.lsn import Lsn, TimelineId
 from safepoint.model.measures import format_bytes, format_count, format_duration, format_instant
+from safepoint.model.reach import Loss
 from safepoint.monitoring.finding import Finding, State
+from safepoint.monitoring.wal_gaps import cures_of, describe_loss
 
 DEFAULT_RPO = timedelta(hours=1)
 SKEW_LIMIT = timedelta(seconds=5)
@@ -78,8 +80,9 @@ class ServerReport:
 class RepositoryReport:
     """What a repository holds: WAL up to `durable` of the newest timeline, without a hole from the last one on.
 
-    `mark` is the newest it holds, `lag_bytes` what the primary has and it has not; `adopted` is the timeline of the
-    newest adoption; with an obstacle nothing is known.
+    `mark` is the newest it holds, or the newest commit, `lag_bytes` what the primary has and it has not; `adopted` is
+    the timeline of the newest adoption; with an obstacle nothing is known. `gaps` are those that `coverage` names;
+    of those in `past_gaps` the newest backup needs nothing.
     """
 
     name: str
@@ -89,9 +92,15 @@ class RepositoryReport:
     timeline: TimelineId | None = None
     durable: Lsn | None = None
     mark: Mark | None = None
-    gaps: tuple[Gap, ...] = ()
+    gaps: tuple[Loss, ...] = ()
+    past_gaps: tuple[Loss, ...] = ()
     lag_bytes: int | None = None
     adopted: TimelineId | None = None
+
+    @property
+    def harmful(self) -> tuple[Loss, ...]:
+        """The gaps that concern a backup which is there."""
+        return tuple(gap for gap in self.gaps if not gap.is_harmless)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +134,14 @@ class WalReport:
         return min(known, key=lambda mark: mark.clock) if known and len(known) == len(marks) else None
 
     @property
+    def way_in(self) -> str:
+        """The command by which WAL comes: of a server that archives, and keeps no slot for us, the pusher's."""
+        primary = self.primary
+        archives = primary is not None and primary.archiver is not None and primary.archiver.mode != "off"
+        has_slot = any(slot.is_ours for server in self.servers for slot in server.slots)
+        return f"`safepoint wal {'archive' if archives and not has_slot else 'stream'} {self.database}`"
+
+    @property
     def rpo(self) -> timedelta | None:
         """What would be lost if the servers were gone now, at most; None is unknown."""
         return None if self.mark is None else max(self.now - self.mark.clock, timedelta())
@@ -140,10 +157,10 @@ def judge_wal(report: WalReport) -> tuple[Finding, ...]:
 
 
 def _exposure(report: WalReport) -> Finding:
-    cure = f"`safepoint wal stream {report.database}`"
+    cure = report.way_in
     if report.rpo is None or report.mark is None:
         lacking = [repository.name for repository in report.required if repository.mark is None]
-        fact = f"RPO unknown: no mark is held by {', '.join(lacking) or 'any repository'}"
+        fact = f"RPO unknown: neither a mark nor a commit is held by {', '.join(lacking) or 'any repository'}"
         return Finding(check="rpo", state=State.UNKNOWN, fact=fact, cure=cure)
     by = " by this machine's clock" if report.is_own_clock else ""
     fact = (
@@ -228,12 +245,13 @@ def _of_repository(report: WalReport, repository: RepositoryReport) -> Iterator[
         )
         cure = f"name the server that was adopted, or `safepoint wal adopt {report.database} --url URL`"
         yield Finding(check="adoption", state=State.BAD, fact=fact, cure=cure)
-    for gap in repository.gaps:
-        fact = f"{name}: gap on timeline {gap.timeline}: {gap.start} up to {gap.end} is not held"
-        yield Finding(check="gap", state=State.BAD, fact=fact, cure=f"`safepoint coverage {report.database}`")
+    for gap in repository.harmful:
+        state = State.NOTICE if gap in repository.past_gaps else State.BAD
+        cure = "; ".join(cures_of(gap, report.database))
+        yield Finding(check="gap", state=state, fact=f"{name}: {describe_loss(gap)}", cure=cure)
     if repository.durable is None:
         state = State.BAD if repository.is_required else State.NOTICE
-        cure = f"`safepoint wal stream {report.database}`"
+        cure = report.way_in
         yield Finding(check="repository", state=state, fact=f"{name}: holds no WAL of this cluster", cure=cure)
         return
     behind = "" if repository.lag_bytes is None else f", {format_bytes(max(0, repository.lag_bytes))} behind"

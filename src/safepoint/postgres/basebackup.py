@@ -1,16 +1,16 @@
 """BASE_BACKUP: a cluster's files as the server sends them, and the range of WAL that makes them consistent.
 
-The server checks its own pages while it reads; damage ends the backup with BK005. WAL is not included: fetching
-[start, stop) is the caller's duty, and without it these files are no backup. Each tablespace is an archive of its own;
-its files are given as they stand below `pg_tblspc/<oid>`.
+The server checks its own pages while it reads, sends all of them, and says at the very end that there was damage. WAL
+is not included: fetching [start, stop) is the caller's duty, and without it these files are no backup. Each tablespace
+is an archive of its own; its files are given as they stand below `pg_tblspc/<oid>`.
 
-Source: PostgreSQL documentation, "Streaming Replication Protocol", BASE_BACKUP (PostgreSQL 15 and later).
+Source: PostgreSQL documentation, "Streaming Replication Protocol", BASE_BACKUP (PostgreSQL 15 and later);
+src/backend/backup/basebackup.c (perform_base_backup).
 """
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -30,7 +30,6 @@ SILENCE_SECONDS = 300.0
 TABLESPACES = "pg_tblspc"
 """The directory in which each tablespace stands under its object id."""
 
-_PROGRESS = struct.Struct("!cQ")
 _DIRECTORY_MODE = 0o700
 _UPLOADED_AT_ONCE = 1 << 16
 
@@ -53,16 +52,17 @@ class BackupPosition:
 class BaseBackup:
     """One running BASE_BACKUP: `begin`, then `entries` to their end, then `manifest`, then `finish`.
 
-    `tablespaces` are, once it has begun, the object id and the location of each.
+    `tablespaces` are, once it has begun, the object id and the location of each. `is_damaged` is, once it is finished,
+    whether the server found checksums of pages to fail; `warnings` are then its words about some of them.
     """
 
-    def __init__(self, session: ReplicationSession, *, progress: Callable[[int], None] | None = None) -> None:
+    def __init__(self, session: ReplicationSession) -> None:
         self._session = session
-        self._progress = progress
         self._manifest: list[bytes] = []
         self._in_manifest = False
         self._archive: str | None = None
         self.tablespaces: tuple[tuple[int, str], ...] = ()
+        self.is_damaged = False
 
     def upload_manifest(self, manifest: bytes) -> None:
         """The server knows which files of an earlier backup there are: `begin` may ask for an incremental one (17+)."""
@@ -113,13 +113,19 @@ class BaseBackup:
         """The server's backup manifest; complete once `entries` is exhausted."""
         return b"".join(self._manifest)
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the server has warned of since the session began."""
+        return tuple(self._session.notices)
+
     def finish(self) -> BackupPosition:
         """The server has ended the backup; the files are consistent from the position returned on.
 
-        BK005 when it found damaged pages.
+        The session is ready for another command. BK005 when the server gave up for damaged data before it knew the
+        end: a backup whose pages are damaged has an end, and is whole but for them.
         """
-        position = _position(self._require(self._next_result(), pq.ExecStatus.TUPLES_OK))
-        while self._next_result() is not None:
+        position = _position(self._require(self._session.next_result(SILENCE_SECONDS), pq.ExecStatus.TUPLES_OK))
+        while self._has_another_result():
             pass
         return position
 
@@ -142,8 +148,6 @@ class BaseBackup:
                 return b""
             elif kind == b"m":
                 self._in_manifest = True
-            elif kind == b"p" and self._progress is not None:
-                self._progress(_PROGRESS.unpack_from(message)[1])
 
     def _directory_of(self, archive: str) -> str:
         """Where the archive's files stand: "" for the data directory itself. BK001 for a name that is not known."""
@@ -172,25 +176,15 @@ class BaseBackup:
             )
         return b""
 
-    def _next_result(self) -> pq.abc.PGresult | None:
+    def _has_another_result(self) -> bool:
+        """False after the last. The error that says that checksums failed is kept as `is_damaged`."""
         try:
-            return self._session.next_result(SILENCE_SECONDS)
+            return self._session.next_result(SILENCE_SECONDS) is not None
         except errors.Refused as error:
-            raise self._with_warnings(error) from error
-
-    def _with_warnings(self, error: errors.SafepointError) -> errors.SafepointError:
-        """The error with what the server had warned of before: which file, which block."""
-        warnings = "; ".join(notice for notice in self._session.notices if "checksum" in notice)
-        if error.spec is not errors.BK005 or not warnings:
-            return error
-        return errors.BK005.error(
-            f"found pages whose checksum fails ({warnings}), expected none",
-            changed="no backup was made; older backups are untouched",
-            hints=[
-                errors.ask("is the disk or the memory of the server failing?"),
-                errors.run("look at the pages named before anything else writes there; restore from an older backup"),
-            ],
-        )
+            if error.spec is not errors.BK005:
+                raise
+            self.is_damaged = True
+            return True
 
     def _require(self, result: pq.abc.PGresult | None, status: pq.ExecStatus) -> pq.abc.PGresult:
         if result is None or result.status != status:

@@ -24,7 +24,8 @@ _SESSION = (
     "SET idle_session_timeout = 0; SET row_security = off"
 )
 _TRANSACTION_TIMEOUT_SINCE = 17
-_NO_IDLE_TIMEOUT = "-c idle_session_timeout=0 -c statement_timeout=0"
+_REPLICATION = "-c idle_session_timeout=0 -c statement_timeout=0 -c client_min_messages=warning"
+"""Warnings name what is damaged: a role's own settings must not keep them from us."""
 
 
 def connect(
@@ -56,7 +57,7 @@ def replication_connection(url: DatabaseUrl, application_name: str = "safepoint"
     A pooler cannot be told from here (there is no SQL): `require_direct` first. Raises PG004 and PG007.
     """
     given = dict(url.parameters).get("options")
-    options = f"{given} {_NO_IDLE_TIMEOUT}" if given else _NO_IDLE_TIMEOUT
+    options = f"{given} {_REPLICATION}" if given else _REPLICATION
     return open_raw(url, application_name=application_name, replication="true", options=options)
 
 

@@ -47,11 +47,6 @@ class ControlData:
     block_size: int
     segment_size: int
 
-    @property
-    def was_shut_down(self) -> bool:
-        """Whether the cluster needs no recovery: shut down in order, as a primary or as a standby."""
-        return self.state in {"shut down", "shut down in recovery"}
-
 
 def read_control(binaries: Binaries, data: Path) -> ControlData:
     """The control file of `data`.
@@ -67,7 +62,7 @@ def read_control(binaries: Binaries, data: Path) -> ControlData:
             f"found a control file in {data} whose checksum does not match its content, expected a whole one",
             hints=[
                 errors.ask("was it copied while the server ran, other than by a backup?"),
-                errors.run("restore the cluster from a backup"),
+                errors.run("restore a backup into a new directory: `safepoint restore --to latest --into DIR`"),
             ],
         )
     if answer.returncode != 0:

@@ -13,6 +13,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from safepoint.model.version import PgVersion
+from safepoint.postgres.system_identifier import system_identifier_of
 
 _TEXTS = (
     "archive_command",
@@ -106,8 +107,7 @@ def fetch_server_facts(connection: psycopg.Connection[Any]) -> ServerFacts:
 
 
 def _fetch_system_identifier(cursor: psycopg.Cursor[dict[str, Any]]) -> int:
-    # A signed 64-bit number in SQL, an unsigned one everywhere else.
-    return _scalar(cursor, "SELECT system_identifier FROM pg_control_system()") % (1 << 64)
+    return system_identifier_of(_scalar(cursor, "SELECT system_identifier FROM pg_control_system()"))
 
 
 def _scalar(cursor: psycopg.Cursor[dict[str, Any]], query: LiteralString) -> Any:

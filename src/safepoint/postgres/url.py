@@ -94,11 +94,6 @@ class DatabaseUrl:
         return self._value("user")
 
     @property
-    def is_pooled(self) -> bool:
-        """Whether the URL itself says that a transaction pooler is behind it."""
-        return dict(self.prisma).get("pgbouncer", "").lower() in {"true", "1"}
-
-    @property
     def redacted(self) -> str:
         """The URL with every password hidden: safe to print and to store."""
         return _render(self, lambda _: _HIDDEN)

@@ -13,6 +13,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from safepoint.model.lsn import Lsn, TimelineId
+from safepoint.postgres.system_identifier import system_identifier_of
 
 _SERVER = """
 SELECT clock_timestamp() AS clock, pg_is_in_recovery() AS is_in_recovery,
@@ -103,8 +104,7 @@ def fetch_wal_facts(connection: psycopg.Connection[Any]) -> WalFacts:
         return WalFacts(
             clock=row["clock"],
             is_in_recovery=row["is_in_recovery"],
-            # A signed 64-bit number in SQL, an unsigned one everywhere else.
-            system_identifier=None if identifier is None else str(identifier % (1 << 64)),
+            system_identifier=None if identifier is None else str(system_identifier_of(identifier)),
             position=_lsn(row["position"]),
             timeline=None if row["timeline"] is None else TimelineId(int(row["timeline"], 16)),
             keep_size=None if row["keep_size"] is None or row["keep_size"] < 0 else row["keep_size"],

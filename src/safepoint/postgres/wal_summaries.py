@@ -9,7 +9,7 @@ Source: PostgreSQL documentation, "WAL Summarization Information Functions" (17 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import LiteralString
 
@@ -107,12 +107,10 @@ def fetch_changed_blocks(
     history: bytes,
     base: BackupPosition,
     start: BackupPosition,
-    seconds: float = SUMMARIZER_SECONDS,
-    sleep: Callable[[float], None] = time.sleep,
 ) -> ChangedBlocks | Doubt:
     """What WAL [base, start) changed in main forks; `history` is that of `start`'s timeline.
 
-    Waits up to `seconds` for the summarizer to come to `start`. psycopg.Error when the server fails meanwhile.
+    Waits up to SUMMARIZER_SECONDS for the summarizer to come to `start`. psycopg.Error when the server fails meanwhile.
     """
     doubt = doubt_of(connection)
     if doubt is not None:
@@ -120,7 +118,7 @@ def fetch_changed_blocks(
     needed = needed_ranges(history, base, start)
     if isinstance(needed, Doubt):
         return needed
-    chosen = _wait_for(connection, needed, seconds, sleep)
+    chosen = _wait_for(connection, needed)
     if isinstance(chosen, Doubt):
         return chosen
     collector = BlockCollector()
@@ -184,13 +182,10 @@ def parse_rows(data: bytes | bytearray | memoryview) -> NDArray[np.void] | None:
 
 
 def _wait_for(
-    connection: psycopg.Connection[TupleRow],
-    needed: Sequence[SummaryRange],
-    seconds: float,
-    sleep: Callable[[float], None],
+    connection: psycopg.Connection[TupleRow], needed: Sequence[SummaryRange]
 ) -> tuple[SummaryRange, ...] | Doubt:
     """Summaries that cover what is needed. A hole that the summarizer has passed is not waited for."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + SUMMARIZER_SECONDS
     while True:
         reached = _summarized(connection)  # first: what is missing from a list made later is missing for good
         found = covering(needed, _available(connection))
@@ -201,8 +196,8 @@ def _wait_for(
         if needed and (found.timeline, found.end) <= reached:
             return Doubt(f"WAL summaries do not cover {found}")
         if time.monotonic() >= deadline:
-            return Doubt(f"the WAL summarizer did not come to {found.end} within {seconds:.0f} s")
-        sleep(_POLL_SECONDS)
+            return Doubt(f"the WAL summarizer did not come to {found.end} within {SUMMARIZER_SECONDS:.0f} s")
+        time.sleep(_POLL_SECONDS)
 
 
 def _summarized(connection: psycopg.Connection[TupleRow]) -> tuple[TimelineId, Lsn] | None:

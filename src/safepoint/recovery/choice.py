@@ -57,7 +57,9 @@ def choose(
     wanted = [
         interval
         for interval in coverage.intervals
-        if interval.backup_id in by_id and _is_on(interval, timeline, target, by_id)
+        if interval.backup_id in by_id
+        and _is_on(interval, timeline, target, by_id)
+        and (interval.timeline not in coverage.abandoned or interval.timeline == timeline)
     ]
     reaching = sorted(filter(_reaching(target, by_id), wanted), key=newness)
     if not reaching:
@@ -67,7 +69,7 @@ def choose(
     if interval is None:
         raise only_damaged(target, leading, [found for found in wanted if found.backup_id not in damaged])
     if target.kind is TargetKind.LATEST and timeline in {None, TimelineRule.LATEST}:
-        _refuse_hole_after(interval, coverage.gaps)
+        _refuse_hole_after(interval, [gap for gap in coverage.gaps if gap.timeline not in coverage.abandoned])
     return _pin(interval, target, by_id[interval.backup_id])
 
 
@@ -191,7 +193,10 @@ def _ends(interval: Interval, target: RecoveryTarget) -> tuple[Lsn, Lsn]:
     if target.lsn is not None:
         return target.lsn, target.lsn
     if target.time is not None:
-        return _first_mark(interval, target.time), _first_mark(interval, target.time + BEYOND)
+        passed, later = _first_mark(interval, target.time), _first_later_commit(interval, target.time)
+        looked = _first_mark(interval, target.time + BEYOND)
+        # Recovery stops before that commit: what follows in WAL can change nothing, however commits are ordered.
+        return passed, looked if later is None else min(looked, later)
     if target.kind is TargetKind.IMMEDIATE:
         return interval.start, interval.start
     return interval.end, interval.end
@@ -200,6 +205,11 @@ def _ends(interval: Interval, target: RecoveryTarget) -> tuple[Lsn, Lsn]:
 def _first_mark(interval: Interval, instant: datetime) -> Lsn:
     """The first position known to lie past the instant; the last one known when none does."""
     return next((mark.lsn for mark in interval.marks if mark.clock >= instant), interval.marks[-1].lsn)
+
+
+def _first_later_commit(interval: Interval, instant: datetime) -> Lsn | None:
+    """The end of the first commit known to be later than the instant."""
+    return next((mark.lsn for mark in interval.marks if mark.is_commit and mark.clock > instant), None)
 
 
 def _refuse_hole_after(interval: Interval, gaps: Iterable[Gap]) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safepoint.buffers import Buffers
+from safepoint.files import read_into
 from safepoint.kernel import PAGE_BYTES, crc32c
 from safepoint.repository import PIECE_BYTES, Comparison
 
@@ -110,11 +111,5 @@ def opened(path: str, flags: int) -> Generator[int]:
 
 def _read(path: str, offset: int, view: memoryview) -> int:
     """How many bytes were read: all, or those before the file's end."""
-    found = 0
     with opened(path, os.O_RDONLY) as descriptor:
-        while found < len(view):
-            count = os.preadv(descriptor, [view[found:]], offset + found)
-            if not count:
-                break
-            found += count
-    return found
+        return read_into(descriptor, view, offset)

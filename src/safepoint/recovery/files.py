@@ -85,7 +85,9 @@ def disk_errors(directory: Path) -> Generator[None]:
             f"found that {directory} cannot be written ({error.strerror}), expected room and the right to write",
             changed="the directory is half restored and marked as such",
             hints=[
-                errors.run("make room and run the same command again" if is_full else "see the system's log"),
+                errors.run("make room and run the same command again")
+                if is_full
+                else errors.ask("is the disk failing? The system's log says more"),
             ],
         ) from error
 

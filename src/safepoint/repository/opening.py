@@ -22,6 +22,7 @@ from safepoint.repository.names import (
     slot_id_of,
     slot_name,
 )
+from safepoint.repository.parallel import in_threads
 from safepoint.repository.places import NOWHERE, Places
 from safepoint.repository.repository import Repository
 from safepoint.repository.sealing import keys, objects
@@ -89,7 +90,7 @@ def open_repository(
     is_for_reading: bool = False,
     places: Places = NOWHERE,
 ) -> Repository:
-    """The repository in the store, opened by a passphrase or a recovery key; writes nothing to the store.
+    """The repository in the store, opened by any of its keys; writes nothing to the store.
 
     RP001 when there is none, RP003 when the key is not its, RP008 when the key does not open the generation that
     seals, or when one that this machine saw before is hidden or another. With `is_for_reading` RP008 is let pass: what
@@ -103,7 +104,7 @@ def open_repository(
 
 
 def open_keys(store: Store, passphrase: Secret | None) -> OpenedKeys:
-    """The keys of the repository in the store, as far as this passphrase or recovery key opens them; RP001, RP003.
+    """The keys of the repository in the store, as far as this key of it opens them; RP001, RP003.
 
     Look at `shortfall` before anything is sealed with them.
     """
@@ -118,7 +119,7 @@ def open_keys(store: Store, passphrase: Secret | None) -> OpenedKeys:
 
 
 def require_passphrase(passphrase: Secret) -> Secret:
-    """The passphrase; RP003 for one that is empty or has the shape of a recovery key."""
+    """The passphrase or generated key; RP003 for one that is empty, mistyped, or has the shape of a recovery key."""
     if not passphrase.reveal():
         raise errors.RP003.error(
             "found an empty passphrase, expected one, or none for a repository in the clear",
@@ -129,7 +130,7 @@ def require_passphrase(passphrase: Secret) -> Secret:
         )
     if Opener(passphrase).kind is SlotKind.RECOVERY:
         raise errors.RP003.error(
-            "found a recovery key given as a passphrase, expected a passphrase",
+            "found a recovery key given as a passphrase, expected a passphrase or a generated key",
             hints=[errors.run("make recovery keys so: `safepoint repository key add --recovery`")],
         )
     return passphrase
@@ -165,7 +166,7 @@ def _open_any_slot(store: Store, description: keys.Description, opener: Opener) 
     named = ", ".join(f"{slot.name!r}, {slot.kind.value}" for slot in look.slots[:_SHOWN])
     raise errors.RP003.error(
         f"found {format_count(len(look.slots), 'key')} ({named or 'none'}) in repository {description.id}, "
-        f"none opened by the {opener.kind.value} given, expected one",
+        f"none opened by the {opener.words} given, expected one",
         hints=[
             errors.ask("was that key removed since, is it another repository's, or does it end in a line break?"),
             errors.run(
@@ -218,17 +219,20 @@ class _Look:
 
 def _look(store: Store, description: keys.Description) -> _Look:
     names = tuple(store.list(KEYS_PREFIX))
-    slots: list[Slot] = []
-    damage: errors.SafepointError | None = None
-    for name in names:
-        try:
-            if slot_id_of(name) is not None:
-                slots.append(read_slot(store, name))
-        except NotFound:
-            continue
-        except (errors.Damaged, errors.Refused) as error:
-            damage = damage or error
-    return _Look(store=store, description=description, names=names, slots=tuple(slots), damage=damage)
+    found = in_threads(lambda name: _slot_or_damage(store, name), filter(slot_id_of, names))
+    damage = next((each for each in found if isinstance(each, errors.SafepointError)), None)
+    slots = tuple(each for each in found if isinstance(each, Slot))
+    return _Look(store=store, description=description, names=names, slots=slots, damage=damage)
+
+
+def _slot_or_damage(store: Store, name: str) -> Slot | errors.SafepointError | None:
+    """None for one that was removed just now."""
+    try:
+        return read_slot(store, name)
+    except NotFound:
+        return None
+    except (errors.Damaged, errors.Refused) as error:
+        return error
 
 
 def _whole(other: OpenedKeys, *, is_encrypted: bool) -> OpenedKeys:

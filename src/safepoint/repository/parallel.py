@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 THREADS: int = 8
@@ -17,5 +16,7 @@ def in_threads(function: Callable[[_Item], _Result], items: Iterable[_Item]) -> 
     waiting = list(items)
     if len(waiting) <= 1 or THREADS == 1:
         return [function(item) for item in waiting]
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - with logging: not for a single request
+
     with ThreadPoolExecutor(min(THREADS, len(waiting)), thread_name_prefix="requests") as pool:
         return list(pool.map(function, waiting))

@@ -2,24 +2,27 @@
 
 Everything here is durable when it returns. A backup exists when its manifest is there and its writer's lease ended
 with it. Opening and reading write nothing to the store.
+
+What reads and writes pages stands on numpy and is imported where it is asked for: who opens a repository to store one
+WAL segment, or to list what is there, waits for none of it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import shutil
-import tempfile
 import threading
 import weakref
 from collections.abc import Collection, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from safepoint import errors
 from safepoint.model.backup import BackupManifest, BlobRef
-from safepoint.model.coverage import Mark, WalPiece
+from safepoint.model.coverage import Mark, PieceTimes, WalPiece
 from safepoint.model.json_value import JsonObject
 from safepoint.model.lsn import Lsn, TimelineId, WalSegment
 from safepoint.model.measures import Clock
@@ -32,26 +35,26 @@ from safepoint.repository.commit.backups import (
     require_expirable,
 )
 from safepoint.repository.commit.journal import Journal
-from safepoint.repository.commit.journal_audit import claimed_backups
 from safepoint.repository.commit.journal_entry import digest_of
 from safepoint.repository.commit.journal_event import expired, record_put
 from safepoint.repository.commit.manifest import open_manifest
-from safepoint.repository.maps.comparison import Comparison
-from safepoint.repository.maps.files import BackupFiles, OpenFile
-from safepoint.repository.maps.marking import packs_needed_by, require_known, surviving_packs
-from safepoint.repository.maps.nodes import NodeReader
-from safepoint.repository.packs.index_cache import IndexCache
-from safepoint.repository.packs.reader import BlobReader
-from safepoint.repository.packs.relocation import Relocation
-from safepoint.repository.packs.replacements import read_replacements
+from safepoint.repository.names import BACKUPS_PREFIX
 from safepoint.repository.places import NOWHERE, Places
 from safepoint.repository.sealing import keys, objects
 from safepoint.repository.sealing.seal import DEFAULT_LEVEL, Keyring, Kind
 from safepoint.repository.wal import WalArchive
 from safepoint.repository.wal_journal import WalJournal
 from safepoint.repository.wal_lineages import ADOPTIONS, Branch, Followed
-from safepoint.repository.writing import BackupWriter, begin_backup
-from safepoint.stores.port import Store
+from safepoint.stores.port import Data, Store
+
+if TYPE_CHECKING:
+    from safepoint.repository.maps.comparison import Comparison
+    from safepoint.repository.maps.files import BackupFiles, OpenFile
+    from safepoint.repository.maps.nodes import NodeReader
+    from safepoint.repository.packs.index_cache import IndexCache
+    from safepoint.repository.packs.reader import BlobReader
+    from safepoint.repository.packs.relocation import Relocation
+    from safepoint.repository.writing import BackupWriter
 
 
 class Repository:
@@ -66,7 +69,6 @@ class Repository:
         self.keyring = keyring
         self.places = places
         self.clock = clock
-        self.blobs = BlobReader(store, keyring, relocate=self._relocate, elsewhere=self.find_blob)
         state = places.journal_of(self.id, str(store))
         self.journal = Journal(store, keyring, repository=self.id, clock=clock, state=state)
         self._wal = WalArchive(store, keyring)
@@ -78,6 +80,13 @@ class Repository:
 
     def __repr__(self) -> str:
         return f"Repository({self.id!r}, {self.store!r})"
+
+    @cached_property
+    def blobs(self) -> BlobReader:
+        """Reads blobs, wherever they lie by now."""
+        from safepoint.repository.packs.reader import BlobReader  # noqa: PLC0415 - as the head of this module says
+
+        return BlobReader(self.store, self.keyring, relocate=self._relocate, elsewhere=self.find_blob)
 
     @property
     def is_encrypted(self) -> bool:
@@ -102,11 +111,17 @@ class Repository:
         A parent of which anything is missing is not built upon, nor is anything in the packs to `avoid`. RP010 for a
         second writer of a store without conditional put.
         """
+        from safepoint.repository.writing import begin_backup  # noqa: PLC0415
+
         return begin_backup(self, database=database, cluster=cluster, parent=parent, level=level, avoid=avoid)
 
     def backup_state(self) -> Backups:
         """The names of all manifests that are backups, and of what is missing, unreadable or left over."""
         return existing_backups(self.store, self.keyring)
+
+    def clusters_backed_up(self) -> frozenset[str]:
+        """The clusters of which manifests are listed, whether or not they are backups: one listing, nothing read."""
+        return frozenset(name.split("/")[1] for name in self.store.list(BACKUPS_PREFIX))
 
     def backups(self) -> tuple[BackupManifest, ...]:
         """All backups, that which ended first first; RP005 names the first that cannot be read, RP004 a missing one."""
@@ -154,6 +169,10 @@ class Repository:
         replaced, or when a pack that one needs is gone; RP004, RP005 when a node of one cannot be read. `nodes` reads
         faster than one by one for who has such a reader.
         """
+        from safepoint.repository.maps.marking import packs_needed_by, require_known, surviving_packs  # noqa: PLC0415
+        from safepoint.repository.maps.nodes import NodeReader  # noqa: PLC0415
+        from safepoint.repository.packs.replacements import read_replacements  # noqa: PLC0415
+
         if backups is None:
             state = self.backup_state()
             require_known(state.unknown)
@@ -179,6 +198,8 @@ class Repository:
 
     def claimed_backups(self) -> frozenset[str]:
         """The names of all manifests that the journal calls backups and not expired; reads what is new of it."""
+        from safepoint.repository.commit.journal_audit import claimed_backups  # noqa: PLC0415
+
         return claimed_backups(self.store, self.keyring, self.id, self.journal.keeper)
 
     def read_manifest(self, name: str, *, digest: str | None = None) -> BackupManifest:
@@ -193,10 +214,14 @@ class Repository:
 
     def files(self, manifest: BackupManifest) -> BackupFiles:
         """The files of a backup, to be read."""
+        from safepoint.repository.maps.files import BackupFiles  # noqa: PLC0415
+
         return BackupFiles(self.blobs, manifest.root)
 
     def comparison(self) -> Comparison:
         """Tells whether bytes that stand elsewhere are those of a backup here."""
+        from safepoint.repository.maps.comparison import Comparison  # noqa: PLC0415
+
         return Comparison(self.keyring)
 
     def open_file(self, manifest: BackupManifest, path: str) -> OpenFile:
@@ -205,16 +230,20 @@ class Repository:
 
     def find_blob(self, identity: bytes) -> tuple[BlobRef, ...]:
         """Where indexes say that the blob lies, of the packs that are there."""
+        from safepoint.repository.packs.relocation import Relocation  # noqa: PLC0415
+
         if self._relocation is None:
             self._relocation = Relocation(self.store, self.keyring, self._cache_directory(), self.id)
         return self._relocation.find_all(identity, self.blobs.gone)
 
     def index_cache(self, cluster: str) -> IndexCache:
         """What is known of where blobs of this cluster lie; to be refreshed before the first look-up."""
+        from safepoint.repository.packs.index_cache import IndexCache  # noqa: PLC0415
+
         return IndexCache(self._cache_directory(), self.id, cluster)
 
     def put_wal_segment(
-        self, cluster: str, segment: WalSegment, data: bytes, *, history: bytes, mark: Mark | None
+        self, cluster: str, segment: WalSegment, data: Data, *, history: bytes, mark: Mark | None
     ) -> None:
         """The complete segment is durable; the same bytes again are success, others RP007."""
         lineage = self._wal.put_segment(cluster, segment, data, history=history, mark=mark)
@@ -246,7 +275,7 @@ class Repository:
         """What this repository calls the lineage of a timeline with this history."""
         return self._wal.lineage_of(timeline, history)
 
-    def holds_wal_segment(self, cluster: str, segment: WalSegment, data: bytes, *, history: bytes) -> bool:
+    def holds_wal_segment(self, cluster: str, segment: WalSegment, data: Data, *, history: bytes) -> bool:
         """Whether the segment is there now with these bytes, by what is sealed in its head; RP005, RP007."""
         return self._wal.holds_segment(cluster, segment, data, history=history)
 
@@ -263,6 +292,10 @@ class Repository:
         """Which timeline the newest adoption of the cluster follows; RP005 when one does not open: it is unknown."""
         return self._wal.newest_adoption(cluster)
 
+    def abandoned_timelines(self, cluster: str, timelines: Collection[TimelineId]) -> frozenset[TimelineId]:
+        """Those of the timelines that the newest adoption took production from; RP005 when one does not open."""
+        return self._wal.abandoned(cluster, timelines)
+
     def read_wal(self, piece: WalPiece) -> bytes:
         """The bytes of a piece that `wal_pieces` gave, checked; RP004, RP005."""
         return self._wal.read(piece)
@@ -270,6 +303,10 @@ class Repository:
     def read_mark(self, piece: WalPiece) -> Mark | None:
         """The newest mark known when the piece was put, by one short read; RP004, RP005."""
         return self._wal.read_mark(piece)
+
+    def read_wal_times(self, piece: WalPiece) -> PieceTimes:
+        """That mark, and the first and the last commit in the piece, by one short read; RP004, RP005."""
+        return self._wal.read_times(piece)
 
     def delete_wal_range(self, piece: WalPiece) -> None:
         """The range is gone, or was already; complete segments are refused (ValueError)."""
@@ -317,6 +354,9 @@ class Repository:
         if kept is not None:
             return kept
         if self._scratch is None:
+            import shutil  # noqa: PLC0415 - with every compression there is: only who has no home needs it
+            import tempfile  # noqa: PLC0415
+
             self._scratch = Path(tempfile.mkdtemp(prefix="safepoint-"))
             weakref.finalize(self, shutil.rmtree, self._scratch, ignore_errors=True)
         return self._scratch

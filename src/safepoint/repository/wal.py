@@ -19,7 +19,7 @@ from typing import Any
 from blake3 import blake3
 
 from safepoint import errors
-from safepoint.model.coverage import Mark, WalPiece
+from safepoint.model.coverage import Mark, PieceTimes, WalPiece
 from safepoint.model.history import Ancestor, parse_history
 from safepoint.model.json_value import Json, JsonObject
 from safepoint.model.lsn import Lsn, TimelineId, WalSegment
@@ -36,8 +36,9 @@ from safepoint.repository.names import (
 )
 from safepoint.repository.sealing.objects import Opened, broken, read_facts, read_object, seal_object
 from safepoint.repository.sealing.seal import Keyring, Kind
+from safepoint.repository.wal_commits import commits_fact, commits_of
 from safepoint.repository.wal_lineages import Branch, Followed, Lineages, by_timeline
-from safepoint.stores.port import NotFound, Store
+from safepoint.stores.port import Data, NotFound, Store
 
 _RANGES_FIRST = (RANGES_PREFIX, WAL_PREFIX)
 """A segment is put before its ranges are deleted, so that one of the two listings shows the bytes."""
@@ -59,16 +60,16 @@ class WalArchive:
         self._lineages = Lineages(store, keyring)
         self._followed_until: dict[str, float] = {}
 
-    def put_segment(self, cluster: str, segment: WalSegment, data: bytes, *, history: bytes, mark: Mark | None) -> str:
+    def put_segment(self, cluster: str, segment: WalSegment, data: Data, *, history: bytes, mark: Mark | None) -> str:
         """The segment is stored; the name of its lineage's folder. RP007 when other bytes already have its name."""
         if len(data) != segment.size:
             raise ValueError(f"found {len(data)} bytes for segment {segment.name}, expected {segment.size}")
         self._require_only_lineage(cluster, segment.timeline, history)
         name = self._segment_name(cluster, segment, history)
-        self._put(name, data, _facts(cluster, segment.timeline, segment.start, mark))
+        self._put(name, data, _facts(cluster, segment.timeline, segment.start, data, mark))
         return self._lineages.name(segment.timeline, history)
 
-    def holds_segment(self, cluster: str, segment: WalSegment, data: bytes, *, history: bytes) -> bool:
+    def holds_segment(self, cluster: str, segment: WalSegment, data: Data, *, history: bytes) -> bool:
         """Whether the segment is stored now, by the digest sealed in it: one short read. RP007 for other bytes, RP005.
 
         That the body, too, could be read back was seen when it was put; here it is not read.
@@ -93,7 +94,7 @@ class WalArchive:
         self._require_only_lineage(cluster, timeline, history)
         lineage = self._lineages.name(timeline, history)
         name = f"{RANGES_PREFIX}{cluster}/{lineage}/{range_leaf(start, start + len(data))}"
-        self._put(name, data, _facts(cluster, timeline, start, mark))
+        self._put(name, data, _facts(cluster, timeline, start, data, mark))
 
     def pieces(self, cluster: str, lineages: Collection[str] = ()) -> tuple[WalPiece, ...]:
         """What is held of the cluster, by timeline, start, end: of each timeline the lineage that is followed.
@@ -122,12 +123,17 @@ class WalArchive:
         return self._lineages.name(timeline, history)
 
     def adoption(self, cluster: str, timeline: TimelineId, history: bytes, *, by: str, at: datetime) -> JsonObject:
-        """The record that makes this lineage, and those of its ancestors, the one that is followed."""
+        """The record that makes this lineage, and those of its ancestors, the one that is followed.
+
+        Later timelines of which WAL is held by now are abandoned with it.
+        """
+        held = by_timeline(branch.lineage for branch in self.branches(cluster))
         return {
             "cluster": _checked(cluster),
             "timeline": timeline.value,
             "lineage": self._lineages.name(timeline, history),
             "history": history.decode(),
+            "abandoned": sorted(later.value for later in held if later > timeline),
             "at": at.astimezone(UTC).isoformat(),
             "by": by,
         }
@@ -135,6 +141,10 @@ class WalArchive:
     def newest_adoption(self, cluster: str) -> Followed:
         """Whom the cluster's newest adoption follows."""
         return self._lineages.newest_adoption(_checked(cluster))
+
+    def abandoned(self, cluster: str, timelines: Collection[TimelineId]) -> frozenset[TimelineId]:
+        """Those of the timelines that the newest adoption took production from; RP005 when one does not open."""
+        return self._lineages.abandoned(_checked(cluster), timelines)
 
     def forget_followed(self) -> None:
         """The next put looks again which lineage is followed."""
@@ -173,11 +183,15 @@ class WalArchive:
 
     def read_mark(self, piece: WalPiece) -> Mark | None:
         """The newest mark that was known when the piece, or what replaced it since, was put; RP004, RP005."""
+        return self.read_times(piece).mark
+
+    def read_times(self, piece: WalPiece) -> PieceTimes:
+        """What the piece, or what replaced it since, says of time; RP004, RP005."""
         try:
-            return self._read_mark(piece.name)
+            return self._read_times(piece.name)
         except errors.Damaged as error:
             held = self._replacement(piece, error)
-        return self._read_mark(held.name)
+        return self._read_times(held.name)
 
     def _read_body(self, piece: WalPiece) -> bytes:
         body = read_object(self._store, self._keyring, Kind.WAL, piece.name).body
@@ -185,10 +199,10 @@ class WalArchive:
             raise broken(piece.name, Kind.WAL, len(body))
         return body
 
-    def _read_mark(self, name: str) -> Mark | None:
+    def _read_times(self, name: str) -> PieceTimes:
         facts = read_facts(self._store, self._keyring, Kind.WAL, name)
         try:
-            return _mark_of(facts["mark"])
+            return PieceTimes(mark=_mark_of(facts["mark"]), commits=commits_of(facts.get("commits")))
         except (KeyError, TypeError, ValueError, OverflowError):
             raise broken(name, Kind.WAL, self._store.size(name)) from None
 
@@ -250,17 +264,17 @@ class WalArchive:
         lineage = self._lineages.name(segment.timeline, history)
         return f"{wal_folder(_checked(cluster), lineage)}/{segment_leaf(segment)}"
 
-    def _digest(self, data: bytes) -> str:
+    def _digest(self, data: Data) -> str:
         return blake3(data, key=self._content_key).hexdigest()
 
-    def _put(self, name: str, data: bytes, facts: dict[str, Json]) -> None:
+    def _put(self, name: str, data: Data, facts: dict[str, Json]) -> None:
         sealed = seal_object(
             self._keyring, Kind.WAL, name, data, {**facts, "digest": self._digest(data), "length": len(data)}
         )
         if not self._store.put_if_absent(name, sealed):
             self._require_same(name, data)
 
-    def _require_same(self, name: str, data: bytes) -> None:
+    def _require_same(self, name: str, data: Data) -> None:
         """Success means the stored bytes can be read back, so they are: this is the rare path after a crash."""
         found: Opened = read_object(self._store, self._keyring, Kind.WAL, name)
         if found.body != data:
@@ -293,12 +307,13 @@ def _ancestors(history: bytes | None) -> tuple[Ancestor, ...]:
         return ()
 
 
-def _facts(cluster: str, timeline: TimelineId, start: Lsn, mark: Mark | None) -> dict[str, Json]:
+def _facts(cluster: str, timeline: TimelineId, start: Lsn, data: Data, mark: Mark | None) -> dict[str, Json]:
     return {
         "cluster": cluster,
         "timeline": timeline.value,
         "start": str(start),
         "mark": None if mark is None else {"lsn": str(mark.lsn), "clock": mark.clock.isoformat()},
+        "commits": commits_fact(data, start),
     }
 
 

@@ -27,7 +27,10 @@ from safepoint.repository.sealing.seal import Keyring, Kind
 from safepoint.stores.port import Store
 
 ADOPTIONS = "adoptions"
-"""The kind of the records {"cluster", "timeline", "lineage", "history", "at", "by"}."""
+"""The kind of the records {"cluster", "timeline", "lineage", "history", "abandoned", "at", "by"}.
+
+`abandoned` are the later timelines of which WAL was held then: production went on without them. Older records lack it.
+"""
 
 _FIRST = TimelineId(1)
 _LINE = re.compile(rb"^[ \t]*([0-9]+)[ \t]+[0-9A-Fa-f]+/[0-9A-Fa-f]+", re.MULTILINE)
@@ -40,7 +43,8 @@ Found = Mapping[TimelineId, AbstractSet[str]]
 class Branch:
     """A lineage of which something is stored: WAL from `start` to `end` (None: its history alone), maybe with holes.
 
-    `is_followed`: coverage and restores take this one unless told otherwise.
+    `is_followed`: coverage and restores take this one unless told otherwise. `is_abandoned`: an earlier timeline was
+    adopted since, and production went on there.
     """
 
     timeline: TimelineId
@@ -49,6 +53,7 @@ class Branch:
     has_history: bool
     start: Lsn | None
     end: Lsn | None
+    is_abandoned: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +66,15 @@ class Followed:
     timeline: TimelineId | None = None
     history: bytes = b""
     abandoned: frozenset[TimelineId] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Adoption:
+    """What its record says: the timeline, its history, and the later timelines that were held."""
+
+    timeline: TimelineId
+    history: bytes
+    abandoned: frozenset[TimelineId]
 
 
 def ancestral_histories(history: bytes) -> Mapping[TimelineId, bytes]:
@@ -95,8 +109,8 @@ class Lineages:
     def adopted(self, cluster: str) -> Mapping[TimelineId, str]:
         """What the adoptions of the cluster say, later ones last; RP005 when one does not open: it is unknown then."""
         found: dict[TimelineId, str] = {}
-        for timeline, history in self._adoptions(cluster):
-            found |= self.ancestry(timeline, history)
+        for said in self._adoptions(cluster):
+            found |= self.ancestry(said.timeline, said.history)
         return found
 
     def newest_adoption(self, cluster: str) -> Followed:
@@ -104,9 +118,9 @@ class Lineages:
         adoptions = self._adoptions(cluster)
         if not adoptions:
             return Followed()
-        timeline, history = adoptions[-1]
-        abandoned = frozenset(earlier for earlier, _ in adoptions if earlier > timeline)
-        return Followed(timeline=timeline, history=history, abandoned=abandoned)
+        newest = adoptions[-1]
+        earlier = {said.timeline for said in adoptions if said.timeline > newest.timeline}
+        return Followed(timeline=newest.timeline, history=newest.history, abandoned=newest.abandoned | earlier)
 
     def followed(self, cluster: str, found: Found, asked: Collection[str] = ()) -> Mapping[TimelineId, str]:
         """The one lineage of each timeline in `found`, by `asked` (names, or how their digests begin), else adoption.
@@ -121,6 +135,10 @@ class Lineages:
             if adopted.get(timeline) not in found[timeline]:
                 raise two_lineages(cluster, timeline, *sorted(found[timeline])[:2])
         return {**chosen, **{timeline: adopted[timeline] for timeline in doubtful}, **wanted}
+
+    def abandoned(self, cluster: str, found: Collection[TimelineId]) -> frozenset[TimelineId]:
+        """Those of the timelines that the newest adoption took production from; RP005 as `adopted`."""
+        return self.newest_adoption(cluster).abandoned & frozenset(found) if len(found) > 1 else frozenset()
 
     def require_followed(self, cluster: str, timeline: TimelineId, history: bytes) -> None:
         """RP007 when another lineage is followed of the timeline, or of one of its ancestors."""
@@ -145,17 +163,20 @@ class Lineages:
         ]
         found = by_timeline(place.lineage for place in places)
         adopted = self._adopted_if(cluster, is_needed=any(len(names) > 1 for names in found.values()))
+        abandoned = self.abandoned(cluster, found)
         result: list[Branch] = []
         for lineage in sorted({place.lineage for place in places}):
             timeline = _timeline_of(lineage)
             own = [place for place in places if place.lineage == lineage]
             spans = [place.range or (place.segment and (place.segment.start, place.segment.end)) for place in own]
             ends = [span for span in spans if span]
+            is_chosen = len(found[timeline]) == 1 or adopted.get(timeline) == lineage
             result.append(
                 Branch(
                     timeline=timeline,
                     lineage=lineage,
-                    is_followed=len(found[timeline]) == 1 or adopted.get(timeline) == lineage,
+                    is_followed=is_chosen and timeline not in abandoned,
+                    is_abandoned=is_chosen and timeline in abandoned,
                     has_history=any(place.leaf == timeline.history_name for place in own),
                     start=min((start for start, _ in ends), default=None),
                     end=max((end for _, end in ends), default=None),
@@ -167,20 +188,21 @@ class Lineages:
         """What adoptions say, where they are needed: almost always a listing saved."""
         return self.adopted(cluster) if is_needed else dict[TimelineId, str]()
 
-    def _adoptions(self, cluster: str) -> list[tuple[TimelineId, bytes]]:
-        """Of each its timeline and history, later ones last."""
+    def _adoptions(self, cluster: str) -> list[_Adoption]:
+        """Later ones last."""
         found = records.read_records(self._store, self._keyring, ADOPTIONS)
         return [self._said_by(record) for record in found if record.get("cluster") == cluster]
 
-    def _said_by(self, record: JsonObject) -> tuple[TimelineId, bytes]:
+    def _said_by(self, record: JsonObject) -> _Adoption:
         """By the history it holds, which names ancestors and holds in a repository with other keys, too."""
         try:
             fields: Any = record
             timeline, history = TimelineId(int(fields["timeline"])), str(fields["history"]).encode()
             _ = self.ancestry(timeline, history)
+            abandoned = frozenset(TimelineId(int(number)) for number in fields.get("abandoned", ()))
         except (KeyError, TypeError, ValueError):
             raise broken(f"a record of kind {ADOPTIONS}", Kind.RECORD, 0) from None
-        return timeline, history
+        return _Adoption(timeline=timeline, history=history, abandoned=abandoned)
 
     def _asked(self, cluster: str, found: Found, asked: Collection[str]) -> Mapping[TimelineId, str]:
         named = {_timeline_of(lineage): lineage for text in asked for lineage in [_matching(found, text)]}

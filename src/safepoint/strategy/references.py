@@ -6,12 +6,8 @@ A fetched value is a Secret: it is never printed, logged or put into an error, a
 from __future__ import annotations
 
 import os
-import selectors
 import shlex
-import signal
 import stat
-import subprocess
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,86 +164,11 @@ def _exposure(path: Path) -> tuple[str, ...]:
 
 
 def _from_command(reference: Reference, base: Path, environment: Mapping[str, str], timeout: float) -> Resolved:
-    """Without a shell; what it writes to stderr is not ours to show, for it may hold the secret too."""
+    from safepoint.strategy.secret_commands import output_of  # noqa: PLC0415 - subprocess, for who has such a secret
+
     command = reference.target
-    arguments = shlex.split(command)
-    output, failure = b"", ""
-    try:
-        with subprocess.Popen(
-            arguments,
-            cwd=base,
-            env=dict(environment),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        ) as process:
-            try:
-                output = _output_of(process, time.monotonic() + timeout)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                failure = f"no end of `{command}` within {timeout:g} seconds"
-            except _EndlessError:
-                process.kill()
-                failure = f"no end to the output of `{command}` after {_LONGEST} bytes"
-    except (OSError, ValueError) as error:
-        failure = f"that `{command}` cannot be run ({_why(error)})"
-    else:
-        failure = failure or _bad_end(command, process.returncode)
-    if failure:
-        raise _command_failed(f"found {failure}, expected it to print the secret and exit 0", command)
-    return Resolved(
-        secret=_one_line(_decoded(output, command), f"the output of `{command}`"), origin=f"command `{command}`"
-    )
-
-
-class _EndlessError(Exception):
-    """More was written than a secret can be."""
-
-
-def _output_of(process: subprocess.Popen[bytes], deadline: float) -> bytes:
-    """All of it, once the process has ended; TimeoutExpired at the deadline (monotonic)."""
-    output = bytearray()
-    assert process.stdout is not None  # noqa: S101 - it was opened with a pipe
-    with selectors.DefaultSelector() as selector:
-        selector.register(process.stdout, selectors.EVENT_READ)
-        while True:
-            if not selector.select(max(0.0, deadline - time.monotonic())):
-                raise subprocess.TimeoutExpired(process.args, 0)
-            part = os.read(process.stdout.fileno(), _LONGEST)
-            if not part:
-                process.wait(max(0.0, deadline - time.monotonic()))
-                return bytes(output)
-            output += part
-            if len(output) > _LONGEST:
-                raise _EndlessError
-
-
-def _why(error: OSError | ValueError) -> str:
-    return os.strerror(error.errno).lower() if isinstance(error, OSError) and error.errno else str(error).lower()
-
-
-def _bad_end(command: str, returncode: int) -> str:
-    if returncode < 0:
-        return f"`{command}` ended by {signal.Signals(-returncode).name}"
-    return f"exit code {returncode} of `{command}`" if returncode else ""
-
-
-def _decoded(output: bytes, command: str) -> str:
-    try:
-        return output.decode()
-    except UnicodeDecodeError:
-        pass
-    raise _command_failed(f"found bytes that are no UTF-8 in the output of `{command}`, expected text", command)
-
-
-def _command_failed(message: str, command: str) -> errors.SafepointError:
-    return errors.CF003.error(
-        message,
-        hints=[
-            errors.ask("does it need a login, a terminal or a shell's syntax? it is run without a shell"),
-            errors.run(f"try it by hand, in the folder of the strategy file: `{command}`"),
-        ],
-    )
+    output = output_of(command, base, environment, timeout, longest=_LONGEST)
+    return Resolved(secret=_one_line(output, f"the output of `{command}`"), origin=f"command `{command}`")
 
 
 def _one_line(text: str, where: str) -> Secret:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
-from difflib import get_close_matches
 from enum import Enum
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -302,6 +301,8 @@ def _chosen(values: Iterable[_N], name: str | None, section: str) -> _N:
             f"found no name, expected one of the names of {section} (known: {known})",
             hints=[errors.run("name the one you mean")],
         )
+    from difflib import get_close_matches  # noqa: PLC0415 - only a wrong name needs it
+
     close = get_close_matches(name, named, n=1)
     add = errors.run(f"{'name one of these, or ' if named else ''}add {section} to the strategy file")
     raise errors.CF004.error(

@@ -16,7 +16,7 @@ from safepoint.backup.adopt import (
     unmark_directory,
     unmark_server,
 )
-from safepoint.backup.receiver_start import require_same_cluster
+from safepoint.backup.same_cluster import require_same_cluster
 from safepoint.model.json_value import JsonObject
 from safepoint.postgres.url import DatabaseUrl
 from safepoint.repository import Repository

@@ -1,4 +1,4 @@
-"""`safepoint wal archive` and `safepoint wal push`: WAL by archive_command, with a resident pusher or without one."""
+"""`safepoint wal archive`: WAL by archive_command, through a resident pusher. `push.py` is without one."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from safepoint.backup.archive.archive import WalArchive
 from safepoint.backup.archive.data_directory import DataDirectory
 from safepoint.backup.archive.pusher import DEFAULT_JOBS, Pusher, PusherObserver
 from safepoint.backup.archive.wire import socket_path
-from safepoint.backup.receiver_start import require_same_cluster
 from safepoint.postgres.settings import render_settings
 from safepoint.repository import Repository
 from safepoint.strategy import DatabaseStrategy, RepositoryMode
 from safepoint.workflows.project import Project
+from safepoint.workflows.push import archive_into
 
 _MARK_SECONDS = 1.0
 """Before the end of a segment so much time at most is not proven: a mark that comes after it waits for the next."""
@@ -79,22 +79,6 @@ def archive_lines(project: Project, name: str | None) -> list[str]:
     ]
 
 
-def push_file(project: Project, name: str | None, file: Path) -> None:
-    """The file, of the data directory that is the working directory, is durable in every required repository."""
-    database = project.self_managed(name)
-    here = DataDirectory(path=Path.cwd())
-    origin_file = here.wal / file.name
-    if not (origin_file.exists() and file.exists() and origin_file.samefile(file)):
-        raise errors.WL007.error(
-            f"found {file}, expected a file in {here.wal}",
-            hints=[errors.ask("is the command run by PostgreSQL, in the data directory, with %p?")],
-        )
-    archive, _ = _archive_of(project, database, here, is_inline=True)
-    archive.push(file.name, file.read_bytes())
-    for repository in archive.repositories:
-        repository.flush_journal()
-
-
 def archive_command(
     project: Project, name: str | None, *, data: Path | None, socket: str | None, config: Path | None
 ) -> str:
@@ -119,30 +103,14 @@ def data_of(database: DatabaseStrategy, data: Path | None) -> Path:
     return found.absolute()
 
 
-def open_required(project: Project, database: DatabaseStrategy) -> tuple[Repository, ...]:
-    """The repositories without which no WAL of the database is acknowledged; CF006 when every one is eventual."""
-    found = project.strategy.wal_repositories(database.name)
-    required = [each for each in found if each.mode is RepositoryMode.REQUIRED]
-    if not required:
-        raise errors.CF006.error(
-            f"found no required repository for the WAL of {database.name} among {len(found)}, expected one at least",
-            hints=[errors.run('take `mode = "eventual"` out of one of them')],
-        )
-    return tuple(map(project.open_repository, required))
-
-
 def _archive_of(
-    project: Project, database: DatabaseStrategy, data: DataDirectory, *, is_inline: bool = False
+    project: Project, database: DatabaseStrategy, data: DataDirectory
 ) -> tuple[WalArchive, tuple[Repository, ...]]:
-    """Where the WAL goes, and the eventual repositories, which inline work leaves to whoever refills them."""
-    origin = data.origin()
-    data.require_no_copy()
-    repositories = open_required(project, database)
-    for repository in repositories:
-        require_same_cluster(origin.cluster, repository, database.name, errors.WL001)
-    found = () if is_inline else project.strategy.wal_repositories(database.name)
+    """Where the WAL goes, and the eventual repositories."""
+    archive = archive_into(project, database, data)
+    found = project.strategy.wal_repositories(database.name)
     eventual = tuple(project.open_repository(each) for each in found if each.mode is RepositoryMode.EVENTUAL)
-    return WalArchive(data=data, origin=origin, repositories=repositories), eventual
+    return archive, eventual
 
 
 def _marking(

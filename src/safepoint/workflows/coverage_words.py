@@ -1,57 +1,13 @@
-"""A coverage report in words and as JSON: causes, cures, and names that programs may rely on."""
+"""A coverage report as JSON: names that programs may rely on."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 
 from safepoint.model.json_value import Json
-from safepoint.model.measures import format_instant
-from safepoint.model.reach import Cause, CoverageReport, Lane, Loss, Reach
+from safepoint.model.reach import CoverageReport, Lane, Loss, Reach
 from safepoint.model.speed import Speed
-
-CAUSES: Mapping[Cause, str] = {
-    Cause.DAMAGED: "it is stored and does not open: an object is damaged",
-    Cause.DELETED: "it was stored, as the journal says, and is gone: an object was deleted",
-    Cause.EXPIRED: "it was expired on purpose",
-    Cause.HISTORY: "what leads to this timeline is unknown: its history is missing or does not open",
-    Cause.BEFORE_STREAM: "a backup began before WAL was received, and its first WAL was never stored",
-    Cause.NOT_RECEIVED: "it never arrived: no receiver ran, its slot was lost, or the server had recycled it",
-}
-
-_REPAIR = "mend it from another repository: `safepoint repository repair --from NAME|URL`"
-_BACK_UP = "restore points resume with a new base backup: `safepoint backup {}`"
-_STREAM = "receive it again while a server still has it: `safepoint wal stream {}`"
-_STATUS = "see what slot and receiver do: `safepoint wal status {}`"
-
-_CURES: Mapping[Cause, tuple[str, ...]] = {
-    Cause.DAMAGED: (_REPAIR, _BACK_UP),
-    Cause.DELETED: (_REPAIR, _BACK_UP),
-    Cause.EXPIRED: (),
-    Cause.HISTORY: (_STREAM, _REPAIR),
-    Cause.BEFORE_STREAM: (_STREAM, _BACK_UP),
-    Cause.NOT_RECEIVED: (_STATUS, _STREAM, _BACK_UP),
-}
-
-
-def cures_of(loss: Loss, database: str) -> tuple[str, ...]:
-    """What to do about it, each with its command; nothing about what concerns no backup."""
-    return () if loss.is_harmless else tuple(cure.format(database) for cure in _CURES[loss.cause])
-
-
-def describe_loss(loss: Loss) -> str:
-    """The gap, when it was, and why, in one line."""
-    place = f"WAL [{loss.start}, {loss.end}) of timeline {loss.timeline} is missing"
-    harmless = "; no backup needs it" if loss.is_harmless else ""
-    return f"{place}, {_instants_lost(loss)}: {CAUSES[loss.cause]}{harmless}"
-
-
-def _instants_lost(loss: Loss) -> str:
-    if loss.after is None and loss.before is None:
-        return "of a time that no mark tells"
-    after = "a time that no mark tells" if loss.after is None else format_instant(loss.after)
-    before = "a time that no mark tells" if loss.before is None else format_instant(loss.before)
-    return f"from {after} up to {before}"
+from safepoint.monitoring.wal_gaps import cures_of
 
 
 def coverage_report_to_json(report: CoverageReport) -> dict[str, Json]:
@@ -69,6 +25,7 @@ def coverage_report_to_json(report: CoverageReport) -> dict[str, Json]:
         "gaps": [_loss(loss, report.database) for loss in report.losses],
         "speed": _speed(report.speed),
         "unreadable": list(report.unreadable),
+        "wal_pieces": {"held": report.pieces, "opened": report.opened_pieces},
     }
 
 

@@ -210,7 +210,8 @@ def _look_at_objects(repository: Repository) -> RepositorySeen:
 
 def _latest(held: Holdings, proofs: dict[str, Proven]) -> datetime | None:
     """The newest instant provable on the newest timeline, from a backup that is not known to be damaged."""
-    sound = [item for item in held.coverage.intervals if not proofs.get(item.backup_id, NOT_READ).is_damaged]
+    followed = (item for item in held.coverage.intervals if item.timeline not in held.coverage.abandoned)
+    sound = [item for item in followed if not proofs.get(item.backup_id, NOT_READ).is_damaged]
     timeline = max((interval.timeline for interval in sound), default=None)
     on_it = (interval.latest for interval in sound if interval.timeline == timeline)
     return max((instant for instant in on_it if instant is not None), default=None)

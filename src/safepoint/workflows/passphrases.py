@@ -4,7 +4,7 @@ scrypt makes each try cost a good third of a second and 128 MiB, which helps a l
 Judged is the form alone, by the characters that count: a run or repeat (`aaaa`, `1234`) counts as one, and so does a
 word that is tried first; digits among themselves count half; none counts more than twice. Eight that count are the
 least that is taken unasked (NIST SP 800-63B, 5.1.1: the least for what a person chose); below twelve it is remarked on.
-What passes may still be a line from a book; what does not pass will be guessed.
+What passes may still be a line from a book; what does not pass will be guessed. A generated key is not judged: none is.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from itertools import pairwise
 
 from safepoint import errors
 from safepoint.model.secret import Secret
+from safepoint.repository.sealing.printed_key import form_of
 
 LEAST = 8
 """Characters that count; a passphrase of fewer is refused unless that is insisted on."""
@@ -38,13 +39,15 @@ def characters_that_count(passphrase: str) -> int:
 
 def require_strong(passphrase: Secret, reference: str) -> None:
     """RP014 for a passphrase that is easy to guess. No letter of it is told."""
+    if form_of(passphrase) is not None:
+        return
     length, counted = _lengths(passphrase)
     if counted < LEAST:
         raise errors.RP014.error(
             f"found {counted} characters that count among the {length} of {reference}, expected at least {LEAST}",
             hints=[
                 errors.ask("did a person make it up? Runs, repeats and the words that are tried first hardly count"),
-                errors.run("let one be made, and keep a copy elsewhere: `openssl rand -base64 24`"),
+                errors.run("let a key be made, and keep a copy elsewhere: `safepoint repository key generate`"),
                 errors.run("when it must be this one: the same command with --allow-weak-key"),
             ],
         )
@@ -52,14 +55,14 @@ def require_strong(passphrase: Secret, reference: str) -> None:
 
 def weakness_warnings(passphrase: Secret | None, reference: str) -> list[str]:
     """What a person is told of a new passphrase that could be better."""
-    if passphrase is None:
+    if passphrase is None or form_of(passphrase) is not None:
         return []
     length, counted = _lengths(passphrase)
     if counted >= ENOUGH:
         return []
     told = (
         f"{reference} has {length} characters, of which {counted} count; {ENOUGH} would be better, for whoever copies "
-        "the store can try as long as he likes: `openssl rand -base64 24` makes a good one"
+        "the store can try as long as he likes: `safepoint repository key generate` makes a key that nobody guesses"
     )
     return [told]
 

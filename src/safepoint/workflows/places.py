@@ -33,6 +33,14 @@ def local_places(environment: Mapping[str, str] = os.environ) -> Places:
         return Places()
 
 
+def strategy_memory(environment: Mapping[str, str] = os.environ) -> Path | None:
+    """Where strategies that were judged right are remembered; None for a user without a home."""
+    try:
+        return cache_directory(environment) / "strategies"
+    except RuntimeError:
+        return None
+
+
 def _below(variable: str, default: str, environment: Mapping[str, str]) -> Path:
     base = environment.get(variable, "")
     if os.path.isabs(base):  # noqa: PTH117 - it is text that may be empty

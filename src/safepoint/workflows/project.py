@@ -26,7 +26,7 @@ from safepoint.strategy import (
     resolve_in,
 )
 from safepoint.strategy.kinds import located
-from safepoint.workflows.places import local_places
+from safepoint.workflows.places import local_places, strategy_memory
 
 if TYPE_CHECKING:
     from safepoint.postgres.url import DatabaseUrl
@@ -90,4 +90,4 @@ class Project:
 
 def load_project(config: Path | None) -> Project:
     """The project of a strategy file, or of the one found here or above; CF001, CF002."""
-    return Project(strategy=load_strategy(config or find_strategy(Path.cwd())))
+    return Project(strategy=load_strategy(config or find_strategy(Path.cwd()), memory=strategy_memory()))

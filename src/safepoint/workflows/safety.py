@@ -18,6 +18,7 @@ from safepoint.model.proof import ProofLevel
 from safepoint.model.safety import SafetyDemand, SafetyFacts
 from safepoint.postgres.connect import connect
 from safepoint.postgres.replication import slot_name
+from safepoint.postgres.system_identifier import system_identifier_of
 from safepoint.postgres.url import DatabaseUrl
 from safepoint.repository import Repository
 from safepoint.workflows.held import NOT_READ, Proven, proofs_of
@@ -138,8 +139,7 @@ class RepositorySafety:
                     ],
                 ) from error
         return _Server(
-            # A signed 64-bit number in SQL, an unsigned one everywhere else.
-            system_identifier=str(int(row[0]) % (1 << 64)),
+            system_identifier=str(system_identifier_of(int(row[0]))),
             timeline=TimelineId(int(row[1], 16)),
             clock=row[2],
             position=Lsn.parse(row[3]),

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import asdict, fields, is_dataclass, replace
 from datetime import datetime, timedelta
+from enum import Enum
 from pathlib import Path
 from typing import cast
 
 import psycopg
 
 from safepoint.backup.candidates import servers_of, where
-from safepoint.backup.coverage import spans_of
-from safepoint.backup.fetch_coverage import fetch_wal_held
+from safepoint.backup.coverage import marks_by_timeline, spans_of
 from safepoint.errors import SafepointError
-from safepoint.model.coverage import Gap, Mark, WalPiece
+from safepoint.model.backup import BackupManifest
+from safepoint.model.coverage import Mark, WalPiece
 from safepoint.model.json_value import Json, JsonObject
 from safepoint.model.lsn import Lsn, TimelineId
 from safepoint.model.measures import Clock, system_clock
+from safepoint.model.reach import Loss
 from safepoint.monitoring.wal_report import (
     DEFAULT_RPO,
     DEFAULT_SLOT_LIMIT,
@@ -37,6 +39,7 @@ from safepoint.strategy import DatabaseStrategy, RepositoryMode, RepositoryStrat
 from safepoint.workflows.held import backups_of
 from safepoint.workflows.project import Project
 from safepoint.workflows.stream import replicas_of
+from safepoint.workflows.wal_losses import is_doubtful, look_at_cluster_wal
 
 _FAIR_SECONDS = 30.0
 """A rate is measured over so long at least."""
@@ -188,28 +191,30 @@ def _report_of(
     if cluster is None:
         return RepositoryReport(name=name, is_required=is_required), []
     adopted = repository.newest_adoption(cluster).timeline
-    held = fetch_wal_held(repository, cluster)
-    pieces = [piece for piece in held.pieces if piece not in held.lost]
-    if not pieces:
-        return RepositoryReport(name=name, is_required=is_required, adopted=adopted), []
-    timeline, durable = _end(pieces)
-    marks = sorted(
-        (held.marks[piece.name] for piece in pieces if piece.name in held.marks), key=lambda mark: mark.clock
-    )
-    newest = max((mark for mark in marks if mark.lsn <= durable), key=lambda mark: mark.clock, default=None)
     own = [backup for backup in backups if backup.system_identifier == cluster]
+    wal = look_at_cluster_wal(repository, cluster, own)
+    if is_doubtful(wal.branches):
+        repository.wal_pieces(cluster)  # says which lineages are in doubt, and what to do
     report = RepositoryReport(
-        name=name,
-        is_required=is_required,
+        name=name, is_required=is_required, adopted=adopted, gaps=wal.losses, past_gaps=_past(wal.losses, own)
+    )
+    sound = [piece for piece in wal.held.pieces if piece not in wal.held.lost]
+    pieces = [piece for piece in sound if piece.timeline not in wal.held.abandoned]
+    if not pieces:
+        return report, []
+    timeline, durable = _end(pieces)
+    by_timeline = marks_by_timeline(pieces, wal.held.marks, wal.held.commits)
+    marks = sorted((mark for found in by_timeline.values() for mark in found), key=lambda mark: mark.clock)
+    newest = max((mark for mark in marks if mark.lsn <= durable), key=lambda mark: mark.clock, default=None)
+    seen = replace(
+        report,
         last_segment=_last_segment(pieces),
         timeline=timeline,
         durable=durable,
         mark=newest,
-        gaps=_gaps_after(held.coverage(own).gaps, own[-1].start_lsn if own else None),
         lag_bytes=None if primary is None or primary.position is None else primary.position - durable,
-        adopted=adopted,
     )
-    return report, marks
+    return seen, marks
 
 
 def _end(pieces: Sequence[WalPiece]) -> tuple[TimelineId, Lsn]:
@@ -219,9 +224,12 @@ def _end(pieces: Sequence[WalPiece]) -> tuple[TimelineId, Lsn]:
     return newest, max(span.end for span in spans[newest])
 
 
-def _gaps_after(gaps: Sequence[Gap], start: Lsn | None) -> tuple[Gap, ...]:
-    """Those that the newest backup has not made an end of."""
-    return tuple(gap for gap in gaps if start is None or gap.end > start)
+def _past(losses: Sequence[Loss], backups: Sequence[BackupManifest]) -> tuple[Loss, ...]:
+    """Those that the newest backup has made an end of."""
+    if not backups:
+        return ()
+    newest = (backups[-1].timeline, backups[-1].start_lsn)
+    return tuple(loss for loss in losses if (loss.timeline, loss.end) <= newest)
 
 
 def _last_segment(pieces: Sequence[WalPiece]) -> str | None:
@@ -243,12 +251,12 @@ def _json(value: object) -> Json:
     match value:
         case Lsn() | TimelineId():
             return str(value) if isinstance(value, Lsn) else value.value
-        case timedelta():
-            return value.total_seconds()
-        case datetime():
-            return value.isoformat()
+        case timedelta() | datetime():
+            return value.total_seconds() if isinstance(value, timedelta) else value.isoformat()
         case tuple():
             return [_json(item) for item in cast("tuple[object, ...]", value)]
+        case Enum():
+            return cast("str", value.value)
         case _ if is_dataclass(value):
             return _object(value)
         case _:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 
 from safepoint import errors
 from safepoint.backup.archive.data_directory import DataDirectory
 from safepoint.backup.archive.wal_file import (
+    Content,
     FileKind,
     Origin,
     kind_of_file,
@@ -53,25 +53,28 @@ class WalArchive:
         default_factory=dict[tuple[str, TimelineId], tuple[float, tuple[TimelineId, Lsn] | None]]
     )
 
-    def push(self, name: str, content: bytes) -> None:
+    def push(self, name: str, content: Content) -> None:
         """The file is durable in every required repository; of a backup label nothing is kept.
 
         WL001, WL006, WL007, WL008 and RP007 refuse it; WL009, ST001, ST002 may pass by themselves.
         """
         self._take(name, content, self._put_segment)
 
-    def acknowledge(self, name: str, content: bytes) -> None:
+    def acknowledge(self, name: str, content: Content) -> None:
         """As `push`, for a file that may have been pushed before: then each repository is asked for it, now."""
         self._take(name, content, self._hold_segment)
 
-    def _take(self, name: str, content: bytes, take: Callable[[WalSegment, bytes, bytes, Repository], None]) -> None:
+    def _take(
+        self, name: str, content: Content, take: Callable[[WalSegment, Content, bytes, Repository], None]
+    ) -> None:
         self._require_own()
         match kind_of_file(name):
             case FileKind.LABEL:
                 return
             case FileKind.HISTORY:
-                _ = _parsed(name, content)
-                self._everywhere(partial(self._hold_history, timeline_of_file(name), content))
+                history = bytes(content)
+                _ = _parsed(name, history)
+                self._everywhere(partial(self._hold_history, timeline_of_file(name), history))
             case FileKind.PARTIAL:
                 self._put_partial(name, content)
             case FileKind.SEGMENT:
@@ -92,7 +95,7 @@ class WalArchive:
             )
         self.data.require_no_copy()
 
-    def _checked_segment(self, name: str, content: bytes) -> tuple[WalSegment, bytes, bytes]:
+    def _checked_segment(self, name: str, content: Content) -> tuple[WalSegment, Content, bytes]:
         segment = segment_of(name, content, self.origin)
         history = self._history_of(segment.timeline)
         require_timeline(segment, content, _parsed(segment.timeline.history_name, history))
@@ -115,7 +118,7 @@ class WalArchive:
             )
         return content
 
-    def _put_segment(self, segment: WalSegment, content: bytes, history: bytes, repository: Repository) -> None:
+    def _put_segment(self, segment: WalSegment, content: Content, history: bytes, repository: Repository) -> None:
         cluster = self.origin.cluster
         self._require_not_left(segment, repository)
         if history:
@@ -123,7 +126,7 @@ class WalArchive:
         mark = self.mark_up_to(segment.end)
         repository.put_wal_segment(cluster, segment, content, history=history, mark=mark)
 
-    def _hold_segment(self, segment: WalSegment, content: bytes, history: bytes, repository: Repository) -> None:
+    def _hold_segment(self, segment: WalSegment, content: Content, history: bytes, repository: Repository) -> None:
         if not repository.holds_wal_segment(self.origin.cluster, segment, content, history=history):
             self._put_segment(segment, content, history, repository)
         elif history:
@@ -159,7 +162,7 @@ class WalArchive:
             self._left[key] = (now + _FORK_SECONDS, known)
         return known
 
-    def _put_partial(self, name: str, content: bytes) -> None:
+    def _put_partial(self, name: str, content: Content) -> None:
         """What the old timeline has of the segment, up to the switch, is stored as a range of it."""
         segment = segment_of(name, content, self.origin)
         history = self._history_of(segment.timeline)
@@ -172,7 +175,7 @@ class WalArchive:
                 changed=_KEPT,
                 hints=[errors.ask("was a history file removed from pg_wal by hand?")],
             )
-        data = content[: switch - segment.start]
+        data = bytes(content[: switch - segment.start])
         self._everywhere(partial(self._hold_range, segment, data, history))
 
     def _hold_range(self, segment: WalSegment, data: bytes, history: bytes, repository: Repository) -> None:
@@ -200,6 +203,8 @@ class WalArchive:
         if len(self.repositories) == 1:
             work(self.repositories[0])
             return
+        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - an inline push into one needs none
+
         with ThreadPoolExecutor(len(self.repositories)) as pool:
             for _ in pool.map(work, self.repositories):
                 pass

@@ -5,10 +5,12 @@ Source: PostgreSQL 15 to 18, src/include/catalog/pg_control.h (the first field),
 
 from __future__ import annotations
 
+import os
 import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 
 from safepoint import errors
@@ -72,10 +74,15 @@ class DataDirectory:
     def ready(self) -> list[str]:
         """The files that wait to be archived, as the archiver takes them: histories, then by name."""
         try:
-            found = [path.name.removesuffix(_READY) for path in (self.wal / "archive_status").glob(f"*{_READY}")]
+            with os.scandir(self.wal / "archive_status") as entries:
+                found = [entry.name.removesuffix(_READY) for entry in entries if entry.name.endswith(_READY)]
         except OSError:
             return []
         return sorted(found, key=lambda name: (not name.endswith(".history"), name))
+
+    def open(self, name: str) -> FileIO:
+        """A file in pg_wal, to be read; OSError."""
+        return (self.wal / name).open("rb", buffering=0)
 
     def read_history(self, timeline: TimelineId) -> bytes | None:
         """The history file of the timeline, empty for the first one; None when it is not here."""

@@ -21,6 +21,7 @@ from safepoint import errors
 from safepoint.backup.archive.ahead import AheadOfRequests
 from safepoint.backup.archive.archive import WalArchive
 from safepoint.backup.archive.socket_place import listening
+from safepoint.backup.archive.wal_buffers import WalBuffers
 from safepoint.backup.archive.wire import GREETING, NO, OK, WAIT, WAIT_SECONDS, is_trusted
 from safepoint.errors import SafepointError
 
@@ -52,10 +53,11 @@ class Pusher:
     observer: PusherObserver
     jobs: int = DEFAULT_JOBS
     stop: threading.Event = field(default_factory=threading.Event)
+    _buffers: WalBuffers = field(default_factory=WalBuffers, init=False)
 
     def run(self) -> None:
         """Returns once `stop` was set and what was asked for until then is answered; WL010, CF007."""
-        ahead = AheadOfRequests(self.archive, self.jobs, self.observer.troubled)
+        ahead = AheadOfRequests(self.archive, self.jobs, self._buffers, self.observer.troubled)
         owner = self.archive.data.owner
         with (
             listening(self.path, owner) as listener,
@@ -110,8 +112,8 @@ class Pusher:
         _require_its_own(name, descriptor, self.archive.data.wal / name)
         pushed = ahead.pushed(name)
         is_pushed = pushed is not None and pushed.result()
-        content = _content(descriptor)
-        (self.archive.acknowledge if is_pushed else self.archive.push)(name, content)
+        with self._buffers.content(descriptor) as content:
+            (self.archive.acknowledge if is_pushed else self.archive.push)(name, content)
         ahead.answered(name)
 
 
@@ -171,17 +173,6 @@ def _require_its_own(name: str, descriptor: int, path: Path) -> None:
                 errors.run("give each server a pusher of its own: `safepoint wal archive DATABASE --data DIR`"),
             ],
         )
-
-
-def _content(descriptor: int) -> bytes:
-    """The whole file as it is now. The descriptor's position is shared with the helper, so it is not used."""
-    size = os.fstat(descriptor).st_size
-    parts: list[bytes] = []
-    at = 0
-    while at < size and (part := os.pread(descriptor, size - at, at)):
-        parts.append(part)
-        at += len(part)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def _surprise(error: Exception) -> SafepointError:

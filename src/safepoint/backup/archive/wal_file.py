@@ -19,6 +19,9 @@ from safepoint import errors
 from safepoint.model.history import Ancestor
 from safepoint.model.lsn import Lsn, TimelineId, WalSegment
 
+Content = bytes | memoryview
+"""Of a file in pg_wal. A view is lent: it is good until the call that it was given to has returned."""
+
 MAGIC_OF: Mapping[int, int] = {15: 0xD110, 16: 0xD113, 17: 0xD116, 18: 0xD118}
 """XLOG_PAGE_MAGIC of each major; it never changes within one."""
 
@@ -65,7 +68,7 @@ def timeline_of_file(name: str) -> TimelineId:
     return TimelineId(int(name[:8], 16))
 
 
-def segment_of(name: str, data: bytes, origin: Origin) -> WalSegment:
+def segment_of(name: str, data: Content, origin: Origin) -> WalSegment:
     """The segment that the file `name` (of a whole segment, or a `.partial`) holds, by its own first page.
 
     WL001 when it is another cluster's or another major's, WL007 when its page is none of this segment's. Of the
@@ -86,7 +89,7 @@ def segment_of(name: str, data: bytes, origin: Origin) -> WalSegment:
     return segment
 
 
-def require_timeline(segment: WalSegment, data: bytes, ancestors: Sequence[Ancestor]) -> None:
+def require_timeline(segment: WalSegment, data: Content, ancestors: Sequence[Ancestor]) -> None:
     """WL007 unless the first page was written on the timeline that had this position in the segment's history."""
     found = TimelineId(_PAGE_START.unpack_from(data)[2])
     expected = next((each.timeline for each in ancestors if segment.start < each.switch), segment.timeline)
@@ -94,7 +97,7 @@ def require_timeline(segment: WalSegment, data: bytes, ancestors: Sequence[Ances
         raise _wrong(segment.name, f"a first page of timeline {found}", f"one of timeline {expected}")
 
 
-def require_pages(segment: WalSegment, data: bytes) -> None:
+def require_pages(segment: WalSegment, data: Content) -> None:
     """WL007 unless every page is the one of its position, or zeros behind which no other page follows."""
     page = struct.unpack_from("<I", data, 36)[0]
     magic = _PAGE_START.unpack_from(data)[0]
@@ -103,14 +106,14 @@ def require_pages(segment: WalSegment, data: bytes) -> None:
         found, _, _, address = _PAGE_START.unpack_from(data, at)
         if found == magic and address == start + at:
             continue
-        if data[at : at + page] == zeros and not data[at + page :].strip(b"\0"):
+        if data[at : at + page] == zeros and bytes(data[at + page :]) == bytes(len(data) - at - page):
             return
         raise _wrong(
             segment.name, f"no page of this position {at} bytes from its start", f"the page at {segment.start + at}"
         )
 
 
-def _long_header(name: str, data: bytes, origin: Origin) -> tuple[int, ...]:
+def _long_header(name: str, data: Content, origin: Origin) -> tuple[int, ...]:
     if len(data) < _LONG_HEADER.size:
         raise _wrong(name, f"{len(data)} bytes", "a whole segment")
     header = _LONG_HEADER.unpack_from(data)

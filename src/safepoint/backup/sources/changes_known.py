@@ -18,8 +18,8 @@ from safepoint.model.changed_blocks import ChangedBlocks
 from safepoint.model.history import parse_history
 from safepoint.model.lsn import Lsn
 from safepoint.postgres.basebackup import BackupPosition
-from safepoint.postgres.connect import connect, replication_connection
-from safepoint.postgres.replication import ReplicationSession
+from safepoint.postgres.connect import connect
+from safepoint.postgres.replication_session import replication_session
 from safepoint.postgres.url import DatabaseUrl
 from safepoint.postgres.wal_summaries import Doubt, fetch_changed_blocks
 
@@ -46,6 +46,7 @@ class KnownChanges:
     start: Lsn
     share: int
     are_hints_logged: bool
+    has_checksums: bool = False
     damaged: dict[str, frozenset[int]] = field(default_factory=dict[str, frozenset[int]])
 
     def written_up_to(self) -> Lsn:
@@ -97,6 +98,7 @@ def changes_since_parent(request: SourceRequest, start: BackupPosition) -> Known
         start=start.lsn,
         share=share_after(parent),
         are_hints_logged=request.server.has_checksums or request.server.has_hints_in_wal,
+        has_checksums=request.server.has_checksums,
         damaged=damaged_pages(parent),
     )
 
@@ -145,18 +147,12 @@ def _doubt_of_history(
 def _compared(request: SourceRequest, parent: BackupManifest, end: Lsn) -> Sameness:
     if end < parent.stop_lsn:
         return Sameness.UNKNOWN
-    session = ReplicationSession(replication_connection(request.url))
-    try:
+    with replication_session(request.url) as session:
         return compare_history(
             session, request.repository, parent.system_identifier, parent.timeline, end, parent.segment_size
         )
-    finally:
-        session.close()
 
 
 def _history(request: SourceRequest, start: BackupPosition) -> bytes:
-    session = ReplicationSession(replication_connection(request.url))
-    try:
+    with replication_session(request.url) as session:
         return session.fetch_history(start.timeline)
-    finally:
-        session.close()

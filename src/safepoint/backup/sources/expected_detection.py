@@ -23,14 +23,14 @@ def newest_backup(repository: Repository, cluster: str) -> BackupManifest | None
 
 
 def doubt_before(
-    repository: Repository, url: DatabaseUrl, server: ServerForBackup, cluster: str, *, ignores_record: bool
+    repository: Repository, url: DatabaseUrl, server: ServerForBackup, cluster: str, *, trusts_summaries: bool
 ) -> Doubt | None:
-    """Why everything will be read; None when WAL summaries will be asked. `ignores_record`: they are to be believed."""
+    """Why everything will be read; None when WAL summaries will be asked. `trusts_summaries`: believe them again."""
     if server.version.major < _SUMMARIES_SINCE:
         return Doubt(f"PostgreSQL {server.version.major} makes no WAL summaries")
     if not server.summarizes_wal:
         return Doubt("summarize_wal is off")
-    if ignores_record and distrust_of(repository, cluster) is not None:
+    if trusts_summaries and distrust_of(repository, cluster) is not None:
         return None
     request = SourceRequest(
         url=url,

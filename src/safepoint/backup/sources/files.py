@@ -16,13 +16,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from safepoint import errors
+from safepoint.backup.sources.damage import damage_of
 from safepoint.backup.sources.incremental import ChangedFiles, DiskFile, detected_by, open_changed_files
 from safepoint.backup.sources.meter import Meter
 from safepoint.backup.sources.outside import configuration_outside, take_outside
 from safepoint.backup.sources.page_check import PageCheck
 from safepoint.backup.sources.port import Begun, SourceRequest, TakenFiles
 from safepoint.kernel import PAGE_BYTES
-from safepoint.model.backup import DamagedPage, Tablespace
+from safepoint.model.backup import Tablespace
 from safepoint.postgres.backup_mode import BackupMode
 from safepoint.postgres.basebackup import BackupPosition
 from safepoint.postgres.data_walk import CONTROL_FILE, Found, walk
@@ -30,19 +31,11 @@ from safepoint.postgres.wal_summaries import Doubt
 from safepoint.repository import Ingest
 
 BACKUP_LABEL = "backup_label"
-MOST_DAMAGED_PAGES = 10_000
-"""So many are named: a manifest has its limit, and a disk that is gone need not be described page by page."""
 
 _PRIVATE = 0o600
 _CHECK_SECONDS = 10.0
 _CONTROL_ATTEMPTS = 50
 _CONTROL_PAUSE_SECONDS = 0.05
-
-
-def _too_many(damaged: tuple[DamagedPage, ...]) -> tuple[str, ...]:
-    if len(damaged) <= MOST_DAMAGED_PAGES:
-        return ()
-    return (f"{len(damaged)} pages are damaged, of which the manifest names {MOST_DAMAGED_PAGES}",)
 
 
 @contextmanager
@@ -97,15 +90,15 @@ class FilesSource:
             self._take_control(ingest)
         ingest.drain()
         meter.finish()
-        damaged = () if self._check is None else self._check.damage(self._mode.written_up_to())
+        damage = damage_of(() if self._check is None else self._check.damage(self._mode.written_up_to()))
         return TakenFiles(
             tablespaces=tablespaces,
             outside=outside.files,
-            damaged_pages=damaged[:MOST_DAMAGED_PAGES],
+            damaged_pages=damage.pages,
             detection=detected.detection,
             detection_reason=detected.reason,
             share=detected.share,
-            warnings=(*_too_many(damaged), *outside.warnings, *detected.warnings),
+            warnings=(*damage.warnings, *outside.warnings, *detected.warnings),
         )
 
     def end(self) -> BackupPosition:

@@ -1,7 +1,8 @@
 """Pages that were to be skipped, read all the same and held against the parent's.
 
 A difference is explained when the page changed after the backup's start (WAL from there on mends it), when only that
-changed which WAL need not mention, or when it was new and is. Any other means that WAL summaries miss changes.
+changed which WAL need not mention, when it was new and is, or when its checksum fails: that is the disk's fault, and
+whoever checks pages names it. Any other means that WAL summaries miss changes.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from safepoint.backup.changes import BLOCK_BYTES
+from safepoint.backup.changes import BLOCK_BYTES, main_fork_file
 from safepoint.backup.sources.changes_known import KnownChanges
 from safepoint.model.lsn import Lsn
+from safepoint.postgres.page_checksum import bad_pages
 from safepoint.postgres.page_mask import is_blank, masked, page_lsn, without_cache
 from safepoint.repository import ParentPages
 
@@ -45,23 +47,29 @@ class Reread:
     ) -> None:
         """`data` is whole pages of the file from `first_page` on; those `named` are known to have changed."""
         differing = parent.differing(first_page, data)
+        file = main_fork_file(path)
+        first_block = 0 if file is None else file.first_block
         for page in set(differing).difference(named):
             content = _page(data, page - first_page)
-            if not self._is_explained(content, parent.read(page), lambda page=page: again(page)):
+            found = self._unexplained(content, parent.read(page), lambda page=page: again(page))
+            if found is not None and not self._is_damaged(found, first_block + page):
                 self.unexplained.setdefault(path, []).append(page)
 
-    def _is_explained(self, page: bytes, before: bytes, again: Callable[[], bytes | None]) -> bool:
-        """A page caught while it was being written is read again before it counts."""
-        found: bytes | None = page
+    def _unexplained(self, page: bytes, before: bytes, again: Callable[[], bytes | None]) -> bytes | None:
+        """None, or the page that is to be explained: one caught while it was written is read again before it counts."""
         for attempt in range(ATTEMPTS):
             if attempt:
                 self.pause(PAUSE_SECONDS)
                 found = again()
-            if found is None:
-                return False
-            if not found or self._is_like(found, before) or self._is_mended(page_lsn(found)):
-                return True
-        return False
+                if found is None:
+                    return page
+                page = found
+            if not page or self._is_like(page, before) or self._is_mended(page_lsn(page)):
+                return None
+        return page
+
+    def _is_damaged(self, page: bytes, block: int) -> bool:
+        return self.known.has_checksums and bool(bad_pages(page, block, start_lsn=None))
 
     def _is_like(self, page: bytes, before: bytes) -> bool:
         """Whether the pages say the same, as far as WAL has to tell."""

@@ -1,4 +1,7 @@
-"""Files as a server sends them, given to the ingest: whole ones, and changed blocks of those that the parent has."""
+"""Files as a server sends them, given to the ingest: whole ones, and changed blocks of those that the parent has.
+
+Each page is looked at as it passes.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from dataclasses import dataclass, field
 from safepoint.backup.rate_limit import RateLimit
 from safepoint.backup.sources.meter import Meter
 from safepoint.backup.sources.sent_incremental import Incremental
+from safepoint.backup.sources.sent_pages import SentPageCheck
 from safepoint.kernel import crc32c
 from safepoint.postgres.incremental_file import path_of, read_blocks, read_header
 from safepoint.postgres.sent_manifest import SentFiles
@@ -26,6 +30,7 @@ class SentFileTaker:
     limit: RateLimit
     tell: Callable[[int], None]
     changes: Incremental | None
+    check: SentPageCheck | None = None
     paths: list[str] = field(default_factory=list[str])
     sent: SentFiles = field(default_factory=SentFiles)
     _meter: Meter = field(init=False)
@@ -71,6 +76,8 @@ class SentFileTaker:
             for piece in pieces:
                 if compare is not None:
                     compare(offset, piece)
+                if self.check is not None:
+                    self.check.inspect(entry.path, offset, piece)
                 file.write(piece)
                 offset += len(piece)
         self.paths.append(entry.path)
@@ -79,6 +86,8 @@ class SentFileTaker:
         stream = ByteStream(lambda: next(pieces, b""))
         header = read_header(stream, entry.path)
         blocks = read_blocks(stream, header, entry.path)
+        if self.check is not None:
+            blocks = self.check.each(path, blocks)
         changes.take(self.ingest, path, entry.mode, header, blocks)
         while stream.read(1 << 16):
             pass

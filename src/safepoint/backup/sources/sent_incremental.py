@@ -27,6 +27,7 @@ from safepoint.backup.sources.changes_known import (
 )
 from safepoint.backup.sources.port import SourceRequest
 from safepoint.backup.sources.reread import Reread
+from safepoint.backup.sources.sent_pages import read_page_now
 from safepoint.model.backup import BackupManifest
 from safepoint.postgres.basebackup import BackupPosition
 from safepoint.postgres.connect import connect
@@ -133,19 +134,11 @@ class Incremental:
             if count > 0:
                 pages = memoryview(data)[: count * BLOCK_BYTES]
                 among = named[(named >= first) & (named < first + count)].tolist()
-                self.reread.compare(path, before, first, pages, among, lambda page: self._page_now(path, page))
+                self.reread.compare(
+                    path, before, first, pages, among, lambda page: read_page_now(self.known.url, path, page)
+                )
 
         return compare
-
-    def _page_now(self, path: str, page: int) -> bytes | None:
-        """Asked of the server; where that is not allowed nothing can speak for the page."""
-        query = "SELECT pg_read_binary_file(%s, %s, %s, true)"
-        try:
-            with connect(self.known.url) as connection:
-                row = connection.execute(query, [path, page * BLOCK_BYTES, BLOCK_BYTES]).fetchone()
-        except psycopg.Error:
-            return None
-        return b"" if row is None or row[0] is None or len(row[0]) != BLOCK_BYTES else bytes(row[0])
 
 
 def _merged(blocks: Iterator[tuple[int, bytes]], empty: Iterator[int]) -> Iterator[tuple[int, bytes]]:

@@ -14,7 +14,8 @@ from safepoint.model.backup import BackupManifest, BackupSource
 from safepoint.model.json_value import JsonObject
 from safepoint.model.measures import format_bytes, format_count, format_instant
 from safepoint.strategy.kinds import SIZE, size
-from safepoint.workflows.back_up import BackupWish, backup_to_json, prepare_backup
+from safepoint.workflows.back_up import BackupWish, prepare_backup
+from safepoint.workflows.backup_words import backup_to_json
 from safepoint.workflows.held import NOT_READ
 from safepoint.workflows.project import load_project
 
@@ -39,7 +40,7 @@ def backup(
             help="Read the data directory, or let the server send it; by default its files, where they are in reach."
         ),
     ] = None,
-    from_standby: Annotated[
+    is_from_standby: Annotated[
         bool, typer.Option("--from-standby", help="Copy the strategy's `replica`, and spare the primary.")
     ] = False,
     rate_limit: Annotated[
@@ -49,7 +50,7 @@ def backup(
     spread: Annotated[
         bool, typer.Option("--spread", help="Let the server spread its checkpoint; slower, gentler.")
     ] = False,
-    trust_summaries: Annotated[
+    trusts_summaries: Annotated[
         bool,
         typer.Option(
             "--trust-summaries", help="Believe WAL summaries again, after one was found not to tell of a change."
@@ -66,10 +67,10 @@ def backup(
     """
     wish = BackupWish(
         source=source,
-        from_standby=from_standby,
+        is_from_standby=is_from_standby,
         is_spread=spread,
         rate_limit=rate_limit,
-        trusts_summaries=trust_summaries,
+        trusts_summaries=trusts_summaries,
     )
     job = prepare_backup(load_project(config), database, tier, wish=wish)
     run = show_then_execute(job.plan, job.execute, is_dry_run=dry_run, is_json=is_json)

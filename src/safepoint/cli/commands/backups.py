@@ -20,7 +20,7 @@ from safepoint.cli.show import data, print_json, print_table, talk
 from safepoint.errors import ExitCode
 from safepoint.model.measures import format_bytes, format_count, format_instant
 from safepoint.repository import Repository
-from safepoint.workflows.back_up import backup_to_json
+from safepoint.workflows.backup_words import backup_to_json
 from safepoint.workflows.held import (
     NOT_READ,
     Holdings,

@@ -25,9 +25,10 @@ from safepoint.evidence.coverage_picture import coverage_svg
 from safepoint.files import write_durably
 from safepoint.model.measures import format_bytes, format_count, format_duration, format_instant
 from safepoint.model.reach import CoverageReport, Lane, Reach, Within
+from safepoint.monitoring.wal_gaps import CAUSES, cures_of, describe_loss
 from safepoint.repository import Repository
 from safepoint.workflows.coverage import coverage_report, keep_of
-from safepoint.workflows.coverage_words import CAUSES, coverage_report_to_json, cures_of, describe_loss
+from safepoint.workflows.coverage_words import coverage_report_to_json
 from safepoint.workflows.held import only_database
 from safepoint.workflows.project import load_project
 from safepoint.workflows.repository_location import is_url, located_at
@@ -115,6 +116,7 @@ def _facts(report: CoverageReport) -> Iterator[tuple[str, str]]:
     yield "cluster", report.cluster or "unknown: no backup yet"
     yield "newest instant", "unknown" if report.newest is None else format_instant(report.newest)
     yield "window", _window(report)
+    yield "WAL", _pieces(report)
     yield "gaps", _gaps(report)
     speed = report.speed
     if speed.restores:
@@ -138,6 +140,15 @@ def _window(report: CoverageReport) -> str:
         first = format_instant(report.restorable_from)
         return f"{start}; every instant from {first} on, before which no backup ended"
     return f"{start}; every instant in it"
+
+
+def _pieces(report: CoverageReport) -> str:
+    """How many are held by the listing, and of how many it was seen that they open."""
+    held = format_count(report.pieces, "piece")
+    if report.pieces == report.opened_pieces:
+        return f"{held}, of each the head was read"
+    opened = f"{held}, of {report.opened_pieces} the head was read"
+    return f"{opened}: damage elsewhere shows in `safepoint repository verify` or a restore"
 
 
 def _gaps(report: CoverageReport) -> str:

@@ -1,4 +1,4 @@
-"""`safepoint repository key`: add, remove, list, rotate."""
+"""`safepoint repository key`: generate, add, remove, list, rotate."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from safepoint.cli.show import data, outcome_lines, print_facts, print_json, pri
 from safepoint.errors import ExitCode
 from safepoint.model.json_value import JsonObject
 from safepoint.model.measures import format_instant
+from safepoint.repository.sealing.key_changes import generate_key
 from safepoint.workflows.repository_keys import (
     KeyChange,
     open_key_ring,
@@ -32,6 +33,20 @@ def keys() -> None:
     """Keys: which passphrases and recovery keys open a repository."""
 
 
+@app.command("generate", epilog=EXIT_STATUS)
+def generate(is_json: JsonOption = False) -> None:
+    """Make a key for daily use and print it. Better than a passphrase: nobody guesses it, and it opens at once.
+
+    Touches no repository: it opens one that was made with it, or that it was added to.
+    """
+    text = generate_key().reveal()
+    if is_json:
+        print_json({"key": text})
+    else:
+        data.print(text)
+    talk.print("hint: it is kept nowhere: put it where the repository's `key` says, and a copy elsewhere")
+
+
 @app.command("add", epilog=EXIT_STATUS)
 def add(
     name: NameArgument = None,
@@ -42,7 +57,10 @@ def add(
         bool, typer.Option("--recovery", help="A new recovery key, shown once on stdout, to be printed and locked up.")
     ] = False,
     passphrase_from: Annotated[
-        str | None, typer.Option(metavar="REF", help="Where the new passphrase is: env:NAME, file:PATH or cmd:COMMAND.")
+        str | None,
+        typer.Option(
+            metavar="REF", help="Where the new key is, generated or a passphrase: env:NAME, file:PATH or cmd:COMMAND."
+        ),
     ] = None,
     allow_weak_key: AllowWeakOption = False,
     repository: PlaceOption = None,

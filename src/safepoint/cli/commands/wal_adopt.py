@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from safepoint.cli.carry_out import show_then_execute
-from safepoint.cli.options import EXIT_STATUS, ConfigOption, DatabaseArgument, DryRunOption, JsonOption
+from safepoint.cli.options import ConfigOption, DatabaseArgument, DryRunOption, JsonOption
 from safepoint.cli.show import print_facts, print_json
 from safepoint.workflows.project import load_project
 
@@ -39,8 +39,3 @@ def adopt(
         print_json({"adopted": adopted.place, "cluster": adopted.cluster, "timeline": adopted.timeline.value})
         return
     print_facts([("adopted", adopted.place), ("timeline", str(adopted.timeline))])
-
-
-def register(app: typer.Typer) -> None:
-    """It is a command of `safepoint wal`."""
-    app.command("adopt", epilog=EXIT_STATUS)(adopt)

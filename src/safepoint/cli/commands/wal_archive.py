@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from safepoint.cli.options import EXIT_STATUS, ConfigOption, DatabaseArgument
+from safepoint.cli.options import ConfigOption, DatabaseArgument
 from safepoint.cli.printable import line
 from safepoint.cli.show import show_error, talk
 from safepoint.cli.stopping import stop_on_signals
@@ -74,7 +74,7 @@ def push(
     The exit code is 0 or 1: above 125 it would end PostgreSQL's archiver.
     """
     del socket
-    from safepoint.workflows.archive import push_file  # noqa: PLC0415 - the archiver waits: nothing is imported early
+    from safepoint.workflows.push import push_file  # noqa: PLC0415 - the archiver waits: nothing is imported early
 
     try:
         push_file(load_project(config), database, file)
@@ -111,9 +111,3 @@ class _Teller:
             is_known, self._trouble = str(error) == self._trouble, str(error)
         if not is_known:
             show_error(error, is_json=False)
-
-
-def register(app: typer.Typer) -> None:
-    """Both are commands of `safepoint wal`."""
-    app.command("archive", epilog=EXIT_STATUS)(archive)
-    app.command("push", epilog=EXIT_STATUS)(push)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from safepoint.cli.options import EXIT_STATUS, ConfigOption, DatabaseArgument, JsonOption
+from safepoint.cli.options import ConfigOption, DatabaseArgument, JsonOption
 from safepoint.cli.printable import line
 from safepoint.cli.show import data, print_json, print_table
 from safepoint.errors import ExitCode
@@ -20,11 +20,6 @@ _QUIET = frozenset({State.GOOD, State.NOTICE})
 _SLOT_COLUMNS = ("server", "slot", "active", "restart", "status", "held", "limit", "reached in")
 _REPOSITORY_COLUMNS = ("repository", "mode", "last segment", "durable", "behind", "newest mark", "gaps")
 _UNKNOWN = "-"
-
-
-def register(app: typer.Typer) -> None:
-    """The command is one of `safepoint wal`."""
-    app.command("status", epilog=EXIT_STATUS)(status)
 
 
 def status(database: DatabaseArgument = None, config: ConfigOption = None, is_json: JsonOption = False) -> None:
@@ -88,7 +83,7 @@ def _repository(repository: RepositoryReport) -> tuple[str, ...]:
         str(repository.durable or _UNKNOWN),
         _UNKNOWN if repository.lag_bytes is None else format_bytes(max(0, repository.lag_bytes)),
         _UNKNOWN if repository.mark is None else format_instant(repository.mark.clock),
-        str(len(repository.gaps)),
+        str(len(repository.harmful)),
     )
 
 

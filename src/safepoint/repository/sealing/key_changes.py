@@ -22,7 +22,7 @@ from safepoint.repository.sealing.checked_json import LARGEST
 from safepoint.repository.sealing.generations import new_generation
 from safepoint.repository.sealing.key_listing import KeySlot, last_position, list_keys, members_of, require_encrypted
 from safepoint.repository.sealing.keys import KeyCost, OpenedKeys
-from safepoint.repository.sealing.recovery_key import new_recovery_key, recovery_key_to_text
+from safepoint.repository.sealing.printed_key import KeyForm, key_to_text, new_key
 from safepoint.repository.sealing.slots import Opener, SlotKind, new_slot
 from safepoint.stores.port import NotFound, Store
 
@@ -47,16 +47,16 @@ class Rotation:
 def add_key(
     store: Store, opened: OpenedKeys, passphrase: Secret, *, name: str, clock: Clock, cost: KeyCost = _STANDARD_COST
 ) -> str:
-    """The passphrase opens the repository, all of it; its slot's id. RP003, RP008, RP009."""
+    """The passphrase or generated key opens the repository, all of it; its slot's id. RP003, RP008, RP009."""
     if not passphrase.reveal():
         raise errors.RP003.error(
             "found an empty passphrase, expected one",
             hints=[errors.ask("is the variable set, or the file filled, that `--passphrase-from` names?")],
         )
     opener = Opener(passphrase)
-    if opener.kind is not SlotKind.PASSPHRASE:
+    if opener.kind is SlotKind.RECOVERY:
         raise errors.RP003.error(
-            "found a recovery key given as a passphrase, expected a passphrase",
+            "found a recovery key given as a passphrase, expected a passphrase or a generated key",
             hints=[errors.run("let one be made: `safepoint repository key add --recovery`")],
         )
     return _add(store, opened, opener, name, cost, clock())
@@ -64,8 +64,13 @@ def add_key(
 
 def add_recovery_key(store: Store, opened: OpenedKeys, *, name: str, clock: Clock) -> tuple[str, Secret]:
     """A new recovery key opens the repository, all of it: its slot's id, and the text to print, kept nowhere."""
-    text = recovery_key_to_text(new_recovery_key())
+    text = key_to_text(new_key(), KeyForm.RECOVERY)
     return _add(store, opened, Opener(text), name, _STANDARD_COST, clock()), text
+
+
+def generate_key() -> Secret:
+    """The text of a new key for daily use, which opens nothing yet."""
+    return key_to_text(new_key(), KeyForm.GENERATED)
 
 
 def remove_key(store: Store, opened: OpenedKeys, slot_id: str) -> None:

@@ -32,7 +32,7 @@ from safepoint.repository.sealing.seal import (
     header,
     read_header,
 )
-from safepoint.stores.port import NotFound, Store
+from safepoint.stores.port import Data, NotFound, Store
 
 _LENGTHS = struct.Struct(">IIQ")
 _FACTS_AT = HEADER_BYTES + _LENGTHS.size
@@ -65,7 +65,7 @@ class Opened:
     facts: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
-def seal_object(keyring: Keyring, kind: Kind, name: str, body: bytes, facts: JsonObject | None = None) -> bytes:
+def seal_object(keyring: Keyring, kind: Kind, name: str, body: Data, facts: JsonObject | None = None) -> bytes:
     """The bytes to store as `name`; different each time, because the salt is. ValueError above `LARGEST_BODY`."""
     if len(body) > LARGEST_BODY[kind]:
         raise ValueError(f"found {len(body)} bytes for {name}, expected {LARGEST_BODY[kind]} at most")

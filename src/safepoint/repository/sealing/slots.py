@@ -1,8 +1,9 @@
-"""Slots: one object `keys/<id>` for each passphrase or recovery key, with all masters there were when it was made.
+"""Slots: one object `keys/<id>` for each passphrase or printed key, with all masters there were when it was made.
 
-A slot's secret is stretched from the passphrase by scrypt, or from the recovery key by HKDF. Two keys follow from it:
-one that seals the masters, and an X25519 key pair, so that whoever rotates can give this slot the new master without
-its passphrase. The id *is* a digest of the public key, so nobody can put another public key under a known id.
+A slot's secret is stretched from the passphrase by scrypt, or derived from a generated or recovery key by HKDF. Two
+keys follow from it: one that seals the masters, and an X25519 key pair, so that whoever rotates can give this slot the
+new master without its passphrase. The id *is* a digest of the public key, so nobody can put another public
+key under a known id.
 
 What is sealed covers every other field, the family and the repository: with another salt, cost, name, id or place it
 does not open. The `mac` covers all that again under a key made of all masters, so that whoever holds those can tell a
@@ -37,7 +38,7 @@ from safepoint.repository.sealing.checked_json import (
     to_checked_json,
 )
 from safepoint.repository.sealing.keys import MASTER_BYTES, Description, KeyCost, Masters, chain_key
-from safepoint.repository.sealing.recovery_key import is_recovery_key, recovery_key_from_text
+from safepoint.repository.sealing.printed_key import KeyForm, form_of, key_from_text
 from safepoint.stores.port import Store
 
 SEALED_ONCE = bytes(12)
@@ -55,7 +56,13 @@ class SlotKind(Enum):
     """What opens a slot."""
 
     PASSPHRASE = "passphrase"  # noqa: S105 - a word, no password
+    GENERATED = "generated"
     RECOVERY = "recovery"
+
+
+_KIND_OF_FORM = {KeyForm.GENERATED: SlotKind.GENERATED, KeyForm.RECOVERY: SlotKind.RECOVERY}
+_PURPOSES = {SlotKind.GENERATED: b"generated key", SlotKind.RECOVERY: b"recovery key"}
+"""What 256 random bits are derived for. They need no stretching: nobody can try so many (docs/adr/0015)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -95,20 +102,21 @@ class SlotKeys:
 
 
 class Opener:
-    """What a person gave to open a repository: a passphrase, or a recovery key, told apart by its shape.
+    """What a person gave to open a repository: a passphrase, a generated or a recovery key, told apart by its shape.
 
-    RP003 for a recovery key that is mistyped.
+    `words` is what people call it. RP003 for a key with check letters that is mistyped.
     """
 
     def __init__(self, given: Secret) -> None:
-        is_recovery = is_recovery_key(given)
-        self.kind = SlotKind.RECOVERY if is_recovery else SlotKind.PASSPHRASE
-        self._material = recovery_key_from_text(given) if is_recovery else _bytes_of(given)
+        form = form_of(given)
+        self.kind = SlotKind.PASSPHRASE if form is None else _KIND_OF_FORM[form]
+        self.words = self.kind.value if form is None else form.value
+        self._material = _bytes_of(given) if form is None else key_from_text(given, form)
 
     def keys_for(self, salt: bytes, cost: KeyCost | None) -> SlotKeys:
         """The slot's keys if this opens it, useless ones otherwise. Takes the time and memory that the cost says."""
         if cost is None:
-            secret = _hkdf(self._material, b"recovery key", salt)
+            secret = _hkdf(self._material, _PURPOSES[self.kind], salt)
         else:
             secret = Scrypt(salt=salt, length=32, n=cost.n, r=cost.r, p=cost.p).derive(self._material)
         private = X25519PrivateKey.from_private_bytes(_hkdf(secret, b"slot private key"))

@@ -1,0 +1,101 @@
+"""`coverage` and `wal status` name the same gaps, in the same words, with the same cures."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from coverage_samples import ONE
+from repository_samples import commit_manifest, sample_files, sample_manifest
+from safepoint.model.backup import BackupManifest
+from safepoint.model.coverage import Mark
+from safepoint.model.lsn import Lsn, WalSegment
+from safepoint.model.reach import Cause
+from safepoint.monitoring.finding import Finding, State
+from safepoint.monitoring.wal_gaps import cures_of, describe_loss
+from safepoint.monitoring.wal_report import judge_wal
+from safepoint.repository import Repository, create_repository
+from safepoint.stores import open_store
+from safepoint.workflows.coverage import coverage_report
+from safepoint.workflows.project import Project, load_project
+from safepoint.workflows.wal_status import look_at_wal, report_to_json
+
+SIZE = 1 << 20
+STOP = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """Backups in segments 2 and 6; of segments 0 to 12 four are missing. The server does not answer."""
+    repository = create_repository(open_store(f"file:{tmp_path / 'repository'}"), None)
+    for name, number in (("old", 2), ("new", 6)):
+        backup = _backup(name, number)
+        commit_manifest(repository, backup, sample_files())
+    for number in (0, 2, 3, 5, 6, 7, 9, 10, 11, 12):
+        _put(repository, backup.system_identifier, number)
+    repository.flush_journal()
+    (gone,) = (tmp_path / "repository/wal").rglob("*0B.1MB")
+    gone.unlink()
+    config = tmp_path / "safepoint.toml"
+    config.write_text(
+        f'[database.{backup.database}]\nurl = "postgresql:///none?host=/nonexistent"\n'
+        f'[repository.main]\nurl = "file:{tmp_path}/repository"\nkey = "none"\n'
+    )
+    return load_project(config)
+
+
+def _backup(name: str, number: int) -> BackupManifest:
+    return replace(
+        sample_manifest(),
+        id=name,
+        timeline=ONE,
+        segment_size=SIZE,
+        start_lsn=Lsn(number * SIZE + 40),
+        stop_lsn=Lsn(number * SIZE + 400),
+        stopped_at=STOP + timedelta(minutes=number),
+    )
+
+
+def _put(repository: Repository, cluster: str, number: int) -> None:
+    mark = Mark(lsn=Lsn((number + 1) * SIZE), clock=STOP + timedelta(minutes=number))
+    segment = WalSegment(ONE, number, SIZE)
+    repository.put_wal_segment(cluster, segment, bytes([number]) * SIZE, history=b"", mark=mark)
+
+
+def findings(project: Project) -> list[Finding]:
+    """About gaps."""
+    return [finding for finding in judge_wal(look_at_wal(project, None)) if finding.check == "gap"]
+
+
+def test_both_find_the_same(project: Project) -> None:
+    """Number, words and cures; what no backup needs concerns neither."""
+    database = project.strategy.database(None).name
+    report = coverage_report(project.repository(None), database)
+    (held,) = look_at_wal(project, None).repositories
+
+    assert held.gaps == report.losses
+    assert [(loss.start.value // SIZE, loss.cause) for loss in report.harmful] == [
+        (4, Cause.NOT_RECEIVED),
+        (8, Cause.NOT_RECEIVED),
+        (11, Cause.DELETED),
+    ]
+    assert [loss.start.value // SIZE for loss in report.losses if loss.is_harmless] == [1]
+    assert [(finding.fact, finding.cure) for finding in findings(project)] == [
+        (f"main (required): {describe_loss(loss)}", "; ".join(cures_of(loss, database))) for loss in report.harmful
+    ]
+
+
+def test_a_gap_that_a_newer_backup_made_an_end_of_is_a_notice(project: Project) -> None:
+    """Nothing can be done about it any more; the others are bad."""
+    assert [finding.state for finding in findings(project)] == [State.NOTICE, State.BAD, State.BAD]
+
+
+def test_programs_are_told_causes(project: Project) -> None:
+    """As coverage calls them."""
+    (held,) = report_to_json(look_at_wal(project, None))["repositories"]  # type: ignore[misc] - JSON
+
+    assert isinstance(held, dict)
+    assert [gap["cause"] for gap in held["gaps"]] == ["not-received", "not-received", "not-received", "deleted"]  # type: ignore[index,union-attr] - JSON
