@@ -214,6 +214,7 @@ RP012 = _refused("RP012", "the lease may be a living writer's")
 RP013 = _refused("RP013", "the lease of this work was revoked")
 RP014 = _refused("RP014", "a passphrase is too easy to guess")
 RP015 = _misconfigured("RP015", "no such finding of the journal")
+RP016 = _misconfigured("RP016", "no such lineage of WAL")
 
 # Backup.
 BK001 = _refused("BK001", "the backup was voided")

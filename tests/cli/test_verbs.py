@@ -18,7 +18,7 @@ from safepoint.postgres.url import DatabaseUrl
 from safepoint.recovery.directory import MARKER
 from safepoint.steps.execute import Silence
 from safepoint.workflows.held import VERIFICATIONS
-from safepoint.workflows.restore import prepare_restore, source_at
+from safepoint.workflows.restore import Wish, prepare, source_at
 from shell import fingerprint, interrupted, wait_for_line
 
 pytestmark = pytest.mark.pg("17")
@@ -155,7 +155,7 @@ def test_restore_killed_before_its_report_is_reported_by_the_same_command(
     monkeypatch.setenv("SAFEPOINT_STATE", project.shell.environment["SAFEPOINT_STATE"])
     with gone_afterwards(server_root / "copy") as copy:
         url = f"file:{project.repository}"
-        prepare_restore(source_at(url, "none", None), to="latest", into=copy).execute(Silence())
+        prepare(source_at(url, "none", None), Wish(), copy).execute(Silence())
         assert not (copy / MARKER).exists()
 
         said = project.shell.safepoint(

@@ -137,7 +137,7 @@ def test_a_branch_that_is_not_there_is_no_branch(repository: Repository) -> None
     adopt_clone(repository)
 
     for asked in ("f" * 33, "", "00000002-"):
-        with pytest.raises(errors.Damaged, match="RP004"):
+        with pytest.raises(errors.Misconfigured, match="RP016"):
             repository.wal_pieces(CLUSTER, [asked])
 
 

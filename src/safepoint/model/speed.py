@@ -58,9 +58,14 @@ class _Timed:
 
 
 def _timed(record: JsonObject, backup: BackupManifest | None) -> _Timed | None:
-    """None of a record that does not say how long it took, or of a backup that is gone."""
+    """None of a record that does not say how long it took, of a backup that is gone, or where files stood already."""
     seconds, replayed = record.get("seconds"), record.get("replayed")
-    if backup is None or not isinstance(seconds, Mapping) or not isinstance(replayed, str):
+    if (
+        backup is None
+        or record.get("fetched_bytes") is not None
+        or not isinstance(seconds, Mapping)
+        or not isinstance(replayed, str)
+    ):
         return None
     took = {name: float(value) for name, value in seconds.items() if isinstance(value, int | float)}
     try:

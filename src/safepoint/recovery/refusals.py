@@ -44,11 +44,11 @@ def unknown_timeline(timeline: TimelineId, intervals: Sequence[Interval]) -> err
 
 def unreachable(target: RecoveryTarget, intervals: Sequence[Interval], gaps: Sequence[Gap]) -> errors.SafepointError:
     """No interval reaches the target."""
-    reachable = "; ".join(_reachable(interval) for interval in intervals) or "nothing"
-    holes = "".join(f"; WAL is missing from {gap.start} up to {gap.end} on timeline {gap.timeline}" for gap in gaps)
+    newest_gaps = sorted(gaps, key=lambda gap: (gap.timeline, gap.start), reverse=True)
+    holes = [f"WAL is missing from {gap.start} up to {gap.end} on timeline {gap.timeline}" for gap in newest_gaps]
     return errors.RC001.error(
-        f"found target {target}, expected one that can be reached: {reachable}{holes}",
-        hints=_unreachable_hints(target, intervals),
+        "; ".join((f"found target {target}, expected one that can be reached: {_few(intervals)}", *holes[:1])),
+        hints=[*_unreachable_hints(target, intervals), *_more(len(intervals) + len(holes))],
     )
 
 
@@ -58,7 +58,6 @@ def only_damaged(
     """What reaches the target, newest first, begins from damaged backups only."""
     newest = leading[0].backup_id
     names = ", ".join(dict.fromkeys(interval.backup_id for interval in leading))
-    reachable = "; ".join(_reachable(interval) for interval in sound) or "nothing"
     hints = [
         errors.run(f"check it again, should the store have lied: `safepoint verify --backup {newest}`"),
         errors.run(f"try it all the same, every file is checked as it is written: `--backup {newest}`"),
@@ -67,7 +66,7 @@ def only_damaged(
         hints.append(errors.run(f"restore what sound backups reach: `--to {max(sound, key=newness).end}`"))
     return errors.RC001.error(
         f"found target {target} reached only from backups that their last verification found damaged ({names}), "
-        f"expected a sound one; sound ones reach: {reachable}",
+        f"expected a sound one; sound ones reach: {_few(sound)}",
         hints=hints,
     )
 
@@ -104,6 +103,20 @@ def _time_hint(interval: Interval) -> list[errors.Hint]:
     if interval.latest is None:
         return []
     return [errors.run(f"the latest instant that can be proven: `--to {interval.latest.isoformat()}`")]
+
+
+def _few(intervals: Sequence[Interval]) -> str:
+    """The newest and the oldest of what can be reached: what is asked for mostly lies just beyond one of them."""
+    ordered = sorted(intervals, key=newness, reverse=True)
+    if not ordered:
+        return "nothing can"
+    between = len(ordered) - 2
+    told = [_reachable(ordered[0]), *([f"{between} more"] if between > 0 else []), *map(_reachable, ordered[1:][-1:])]
+    return "; ".join(told)
+
+
+def _more(count: int) -> list[errors.Hint]:
+    return [errors.run("see all that can be restored, and what cannot: `safepoint coverage`")] if count > 1 else []
 
 
 def _reachable(interval: Interval) -> str:

@@ -238,9 +238,12 @@ def _matching(found: Found, text: str) -> str:
     every = [lineage for names in found.values() for lineage in names]
     matching = [lineage for lineage in every if text and (lineage == text or lineage.split("-")[1].startswith(text))]
     if len(matching) != 1:
-        raise errors.RP004.error(
-            f"found {len(matching)} lineages that begin with {text!r} among {len(every)}, expected one",
-            hints=[errors.run("see which there are: `safepoint coverage`")],
+        raise errors.RP016.error(
+            f"found {len(matching)} lineages that begin with {text!r}, expected one of {', '.join(sorted(every))}",
+            hints=[
+                errors.run("see where each begins and ends: `safepoint coverage`"),
+                errors.run("or leave `--lineage` out: then those are taken that are followed"),
+            ],
         )
     return matching[0]
 

@@ -16,6 +16,7 @@ from typing import Any, cast
 
 from safepoint import errors
 from safepoint.errors import Damaged
+from safepoint.model.backup import BackupManifest
 from safepoint.model.history import Ancestor, parse_history
 from safepoint.model.lsn import TimelineId
 from safepoint.model.speed import speed_of
@@ -45,7 +46,7 @@ from safepoint.workflows.held import Holdings, chosen_backup, holdings_of, only_
 from safepoint.workflows.places import state_directory
 from safepoint.workflows.project import Project
 from safepoint.workflows.repository_location import located_at
-from safepoint.workflows.suspects import suspects_in
+from safepoint.workflows.suspects import Suspects, suspects_in
 
 _DAMAGE_OF_REPOSITORY = frozenset({errors.RP004, errors.RP005, errors.BK004, errors.WL002})
 
@@ -147,17 +148,15 @@ class Wish:
     queries: Sequence[str] = ()
 
 
-def prepare_restore(
-    source: Source,
-    *,
-    to: str,
-    into: Path,
-    promotes: bool = True,
-    queries: Sequence[str] = (),
-    backup_id: str | None = None,
-) -> Restore:
-    """The plan of an ordinary copy; see `prepare`."""
-    return prepare(source, Wish(to=to, promotes=promotes, queries=queries, backup_id=backup_id), into)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Chosen:
+    """Where a restore ends and what it begins from, and what all that was chosen among."""
+
+    holdings: Holdings
+    suspects: Suspects
+    timeline: TimelineId | TimelineRule
+    pinned: PinnedRecovery
+    backup: BackupManifest
 
 
 def prepare(source: Source, wish: Wish, into: Path) -> Restore:
@@ -168,24 +167,8 @@ def prepare(source: Source, wish: Wish, into: Path) -> Restore:
     """
     asked = parse_target(wish.to, is_exclusive=wish.is_exclusive)
     _require_sense(wish, asked, source)
-    timeline = parse_timeline(wish.timeline)
-    lineages = () if wish.lineage is None else (wish.lineage,)
-    around = () if asked.time is None else (asked.time, asked.time + BEYOND)
-    holdings = holdings_of(source.repository, source.database, around=around, lineages=lineages)
-    suspects = suspects_in(source.repository)
-    backups = holdings.backups
-    if wish.backup_id is not None:
-        backups = (chosen_backup(source.repository, source.database, wish.backup_id),)
-    target, timeline_taken = _found(source.repository, holdings, asked, timeline, lineages)
-    pinned = choose(
-        target,
-        holdings.coverage,
-        backups,
-        timeline=timeline_taken,
-        damaged=() if wish.backup_id is not None else suspects.damaged,
-    )
-    pinned = replace(pinned, lineages=lineages)
-    backup = next(backup for backup in backups if backup.id == pinned.backup_id)
+    chosen = _choose(source, wish, asked)
+    pinned, backup = chosen.pinned, chosen.backup
     options = RestoreOptions(
         purpose=wish.purpose,
         promotes=wish.promotes and wish.purpose is Purpose.COPY,
@@ -194,20 +177,17 @@ def prepare(source: Source, wish: Wish, into: Path) -> Restore:
     )
     if options.purpose is Purpose.EXPORT:
         require_mapped(backup.tablespaces, dict(options.tablespaces))
-    speed = speed_of(restores_on_record(source.repository), holdings.backups)
     plan = plan_restore(
         pinned,
         backup,
         into=into,
         questions=[Question(database=source.database, query=query) for query in wish.queries],
-        facts=[
-            *(_passed_over(pinned, holdings, suspects.damaged) if wish.backup_id is None else ()),
-            ("timeline", timeline_text(pinned, timeline)),
-            ("timelines", timelines_text(holdings.coverage, _histories(source.repository, holdings, lineages))),
-            *transaction_note(pinned, backup, asked.xid),
-            ("expected", expected_text(speed.seconds(backup.raw_bytes, pinned.wal_bytes))),
+        facts=_facts(source, wish, asked, chosen),
+        warnings=[
+            *chosen.suspects.warnings_for(backup.id),
+            *_unreadable(chosen.holdings),
+            *_standby_warnings(options),
         ],
-        warnings=[*suspects.warnings_for(backup.id), *_unreadable(holdings), *_standby_warnings(options)],
         options=options,
     )
     return Restore(
@@ -220,6 +200,44 @@ def prepare(source: Source, wish: Wish, into: Path) -> Restore:
         wal_bytes=pinned.wal_bytes,
         options=options,
     )
+
+
+def _choose(source: Source, wish: Wish, asked: RecoveryTarget) -> _Chosen:
+    timeline = parse_timeline(wish.timeline)
+    lineages = () if wish.lineage is None else (wish.lineage,)
+    around = () if asked.time is None else (asked.time, asked.time + BEYOND)
+    holdings = holdings_of(source.repository, source.database, around=around, lineages=lineages)
+    suspects = suspects_in(source.repository)
+    backups = holdings.backups
+    if wish.backup_id is not None:
+        backups = (chosen_backup(source.repository, source.database, wish.backup_id),)
+    target, of_target = _found(source.repository, holdings, asked, timeline, lineages)
+    pinned = choose(
+        target,
+        holdings.coverage,
+        backups,
+        timeline=of_target,
+        damaged=() if wish.backup_id is not None else suspects.damaged,
+    )
+    return _Chosen(
+        holdings=holdings,
+        suspects=suspects,
+        timeline=timeline,
+        pinned=replace(pinned, lineages=lineages),
+        backup=next(backup for backup in backups if backup.id == pinned.backup_id),
+    )
+
+
+def _facts(source: Source, wish: Wish, asked: RecoveryTarget, chosen: _Chosen) -> list[tuple[str, str]]:
+    pinned, holdings, repository = chosen.pinned, chosen.holdings, source.repository
+    speed = speed_of(restores_on_record(repository), holdings.backups)
+    return [
+        *(_passed_over(pinned, holdings, chosen.suspects.damaged) if wish.backup_id is None else ()),
+        ("timeline", timeline_text(pinned, chosen.timeline)),
+        ("timelines", timelines_text(holdings.coverage, _histories(repository, holdings, pinned.lineages))),
+        *transaction_note(pinned, chosen.backup, asked.xid),
+        ("expected", expected_text(speed.seconds(chosen.backup.raw_bytes, pinned.wal_bytes))),
+    ]
 
 
 def parse_timeline(text: str) -> TimelineId | TimelineRule:

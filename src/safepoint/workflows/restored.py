@@ -35,10 +35,13 @@ class Restored:
     replayed: str | None
     last_commit: str | None
     data: Path
+    raw_bytes: int
     url: DatabaseUrl | None
     proofs: tuple[Proof, ...]
     seconds: Mapping[str, float]
     evidence: str
+    fetched_bytes: int | None = None
+    """Of the files' bytes, those that the repository gave, where others stood there already; None where none did."""
     purpose: Purpose = Purpose.COPY
 
     @property
@@ -58,6 +61,7 @@ def conclude(restore: Restore, run: Run) -> Restored:
         "replayed": recover.get("replayed"),
         "seconds": dict(run.seconds),
         "bytes": restore.raw_bytes,
+        "fetched_bytes": _fetched(restore, run),
         "wal_bytes": restore.wal_bytes,
         "purpose": restore.options.purpose.value,
         "proofs": [proof.to_json() for proof in proofs],
@@ -69,10 +73,12 @@ def conclude(restore: Restore, run: Run) -> Restored:
         replayed=_text(recover.get("replayed")),
         last_commit=_text(recover.get("last_commit")),
         data=Path(str(finish["data"])),
+        raw_bytes=restore.raw_bytes,
         url=_handed_over(restore, finish),
         proofs=proofs,
         seconds=run.seconds,
         evidence=evidence,
+        fetched_bytes=_fetched(restore, run),
         purpose=restore.options.purpose,
     )
     journal_path(restore.plan).unlink(missing_ok=True)
@@ -85,6 +91,10 @@ def _record(repository: Repository, record: dict[str, Json]) -> str:
     except SafepointError as error:
         return f"not recorded: {error.message}"
     return "recorded"
+
+
+def _fetched(restore: Restore, run: Run) -> int | None:
+    return int(str(run.outcomes["write"]["fetched_bytes"])) if restore.options.is_delta else None
 
 
 def _text(value: Json) -> str | None:

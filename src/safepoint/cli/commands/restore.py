@@ -21,6 +21,7 @@ from safepoint.cli.options import (
 )
 from safepoint.cli.show import print_facts, print_json
 from safepoint.model.json_value import Json
+from safepoint.model.measures import format_bytes
 from safepoint.recovery.online_proofs import NO_VISIBILITY
 from safepoint.recovery.options import Purpose
 from safepoint.recovery.proofs import NO_AMCHECK
@@ -160,6 +161,7 @@ def _target(to: str | None, purpose: Purpose) -> str:
 def _as_facts(restored: Restored) -> list[tuple[str, str]]:
     facts = [
         ("restored", f"{restored.backup} to {restored.target}"),
+        *_fetched(restored),
         *_replayed(restored),
         *((proof.name, f"{proof.outcome.value}: {proof.detail}") for proof in restored.proofs),
         ("evidence", restored.evidence),
@@ -174,6 +176,13 @@ def _as_facts(restored: Restored) -> list[tuple[str, str]]:
 
 
 _EXTENSIONS = {NO_AMCHECK: "amcheck", NO_VISIBILITY: "pg_visibility"}
+
+
+def _fetched(restored: Restored) -> list[tuple[str, str]]:
+    if restored.fetched_bytes is None:
+        return []
+    fetched, kept = format_bytes(restored.fetched_bytes), format_bytes(restored.raw_bytes - restored.fetched_bytes)
+    return [("fetched", f"{fetched}; {kept} stood there already")]
 
 
 def _replayed(restored: Restored) -> list[tuple[str, str]]:
@@ -205,6 +214,8 @@ def _as_json(restored: Restored) -> dict[str, Json]:
         "target": restored.target,
         "replayed": restored.replayed,
         "last_commit": restored.last_commit,
+        "bytes": restored.raw_bytes,
+        "fetched_bytes": restored.fetched_bytes,
         "data": str(restored.data),
         "configuration": str(restored.configuration),
         "url": None if restored.url is None else restored.url.reveal(),
