@@ -179,7 +179,7 @@ def test_a_damaged_source_is_told_and_the_rest_is_copied(source: Repository, his
     names = [*map(pack_name, own), *store.list("records/"), *store.list("tmp/wal/")]
     for name in names:
         data = bytearray(store.get(name))
-        data[60::50] = bytes(len(data[60::50]))
+        data[60::50] = bytes(byte ^ 0xFF for byte in data[60::50])
         store.delete(name)
         store.put_if_absent(name, bytes(data))
     broken = opened_again(source)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -91,6 +92,26 @@ def test_blobs_before_a_damaged_one_are_given(keyring: Keyring, bad: int) -> Non
 
 
 # Packs that were rewritten.
+
+
+def test_several_packs_are_gone_at_once(store: Store, keyring: Keyring, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked for together, missed one after the other: each blob is found where it lies now."""
+    blobs = [sample(3_000, seed) for seed in range(40)]
+    old, _ = put_all(store, keyring, blobs, pack_bytes=16 * 1024)
+    new, _ = put_all(store, keyring, blobs, pack_bytes=MEBIBYTE)
+    gone = list(dict.fromkeys(ref.pack for ref in old))
+    for pack in gone:
+        store.delete(pack_name(pack))
+    fetch = BlobReader._fetch
+
+    def fetch_late(self: BlobReader, pack: bytes, start: int, length: int) -> bytes:
+        time.sleep(0.2 if pack in gone[1:] else 0)
+        return fetch(self, pack, start, length)
+
+    monkeypatch.setattr(BlobReader, "_fetch", fetch_late)
+    places = {ref.id: ref for ref in new}
+    assert len(gone) > 3
+    assert list(BlobReader(store, keyring, relocate=places.get).read_blobs(old)) == blobs
 
 
 def test_blobs_are_found_where_they_lie_now(store: Store, keyring: Keyring) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Protocol, TypeVar
 
 from safepoint import errors
 from safepoint.backup.clock_steps import StepWatch
-from safepoint.backup.receiver_start import STORE_ERRORS, Ground, standing
+from safepoint.backup.receiver_start import STORE_ERRORS, Ground, require_followed, standing
 from safepoint.backup.receiver_state import ReceiverObserver
 from safepoint.backup.refill import Place, refill
 from safepoint.backup.shipping import WalShipper, WalStreamId
@@ -26,6 +27,8 @@ from safepoint.repository import Repository
 _T = TypeVar("_T")
 FIRST_PAUSE = 0.2
 LONGEST_PAUSE = 5.0
+FOLLOWED_SECONDS = 60.0
+"""How long a lane stores on before it looks again whether production was taken elsewhere by an adoption."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +120,7 @@ class Lane:
         self._steps = StepWatch()
         self._history_of: TimelineId | None = None
         self._is_let_go = self._is_due = False
+        self._followed_until = 0.0
         self._thread = threading.Thread(target=self.run, name=f"wal to {sink.name or 'repository'}", daemon=True)
 
     @property
@@ -222,6 +226,7 @@ class Lane:
 
         def ship() -> None:
             shipper = self._require_shipper()
+            self._require_followed()
             self._put_history(shipper.stream)
             self._steps.put(self._require_repository())
             if is_full:
@@ -232,6 +237,13 @@ class Lane:
         self._persistently(ship)
         self._is_due = False
         self._told()
+
+    def _require_followed(self) -> None:
+        """WL001 once production is elsewhere, at most a minute after that was recorded here."""
+        now = time.monotonic()
+        if now >= self._followed_until:
+            require_followed(self._require_repository(), self._others.ground)
+            self._followed_until = now + FOLLOWED_SECONDS
 
     def _put_history(self, stream: WalStreamId) -> None:
         if stream.history and stream.timeline != self._history_of:

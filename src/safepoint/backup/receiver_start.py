@@ -16,6 +16,7 @@ from safepoint.model.history import Ancestor, parse_history
 from safepoint.model.lsn import Lsn, TimelineId
 from safepoint.postgres.replication import PhysicalSlot, ReplicationSession, SystemIdentity
 from safepoint.repository import Repository
+from safepoint.repository.wal_lineages import Followed
 
 STORE_ERRORS = frozenset({errors.ST001, errors.ST002})
 """After these the store may answer, or take the same put, later."""
@@ -79,7 +80,7 @@ def starting_point(
         # It may point at WAL that is gone, or be invalidated; a new one reserves what is there.
         session.drop_slot(slot)
         found = None
-    found = found or _made_slot(session, slot)
+    known, found = found, found or _made_slot(session, slot)
     # Again, now that the slot is there: it reserves WAL from a checkpoint that may be younger than the first answer.
     identity = session.identify_system()
     size = segment_size(session)
@@ -98,7 +99,8 @@ def starting_point(
         timeline, durable = held
     _require_not_ahead(identity, timeline, durable)
     if held is not None and not accept_gap:
-        _require_same_history(session, repositories, standings, held, ground.cluster, size)
+        of_place = {name: repositories[name] for name, place in standings.items() if place == held}
+        _require_same_history(session, of_place, held, ground.cluster, size, known)
     history = own_history if timeline == identity.timeline else session.fetch_history(timeline)
     return StartingPoint(
         stream=WalStreamId(cluster=identity.system_identifier, timeline=timeline, history=history, segment_size=size),
@@ -118,7 +120,7 @@ def standing(repository: Repository, ground: Ground) -> Place | None:
     since. What an adoption of an earlier timeline took production from is no longer reckoned with.
     """
     pieces = repository.wal_pieces(ground.cluster)
-    followed = repository.newest_adoption(ground.cluster)
+    followed = require_followed(repository, ground)
     newest = max(
         (piece.timeline for piece in pieces if piece.timeline not in followed.abandoned), default=ground.timeline
     )
@@ -130,16 +132,31 @@ def standing(repository: Repository, ground: Ground) -> Place | None:
                 errors.run("rebuild it from the new primary, with `pg_rewind` or from a backup"),
             ],
         )
-    if followed.timeline is not None and followed.timeline > ground.timeline:
-        raise errors.WL001.error(
-            f"found the server on timeline {ground.timeline}, expected at least {followed.timeline}, which was adopted",
-            changed="nothing was stored, and no WAL was asked for",
-            hints=[
-                errors.ask("is it the old production, which goes on beside the server that was adopted?"),
-                errors.run("if it is production again, adopt it: `safepoint wal adopt DATABASE --url URL`"),
-            ],
-        )
     return first_lacking(spans_of(pieces), ground.slot, ground.timeline, ground.ancestors)
+
+
+def require_followed(repository: Repository, ground: Ground) -> Followed:
+    """What the newest adoption says; WL001 when by it production is not where the server is: one listing.
+
+    It was adopted on a later timeline, or on an earlier one, which abandoned the server's.
+    """
+    followed = repository.newest_adoption(ground.cluster)
+    if followed.timeline is None:
+        return followed
+    if followed.timeline > ground.timeline:
+        expected = f"at least {followed.timeline}, which was adopted"
+    elif ground.timeline in followed.abandoned:
+        expected = f"another, because {followed.timeline} was adopted since and abandoned it"
+    else:
+        return followed
+    raise errors.WL001.error(
+        f"found the server on timeline {ground.timeline}, expected {expected}",
+        changed="the WAL held is untouched, and nothing more of this server's is stored",
+        hints=[
+            errors.ask("is it the old production, which goes on beside the server that was adopted?"),
+            errors.run("if it is production again, adopt it: `safepoint wal adopt DATABASE --url URL`"),
+        ],
+    )
 
 
 def require_no_copy(session: ReplicationSession) -> None:
@@ -237,23 +254,26 @@ def first_lacking(
 def _require_same_history(
     session: ReplicationSession,
     repositories: Mapping[str, Repository],
-    standings: Mapping[str, Place | None],
     place: Place,
     cluster: str,
     size: int,
+    known: PhysicalSlot | None,
 ) -> None:
     """WL001 when the server's WAL before the place is not what is held. Within a segment the shipper compares, too.
 
     On the boundary of two nothing that is streamed overlaps what is held. A server that no longer has the segment
-    before is believed.
+    before is believed when the slot it had (`known`) stands right there: only we move it, and only to what we stored of
+    that server's own WAL. It lies in the data directory, so that a snapshot put back has the slot of its moment.
     """
     timeline, durable = place
     if durable != durable.segment_start(size):
         return
-    for name, standing in standings.items():
-        if standing != place:
-            continue
-        if compare_history(session, repositories[name], cluster, timeline, durable, size) is Sameness.OTHER:
+    vouches = known is not None and (known.restart_timeline, known.restart_lsn) == place
+    for name, repository in repositories.items():
+        sameness = compare_history(session, repository, cluster, timeline, durable, size)
+        if sameness is Sameness.GONE and not vouches:
+            raise _not_comparable(name, place, cluster)
+        if sameness is Sameness.OTHER:
             raise errors.WL001.error(
                 f"found other WAL before {durable} on timeline {timeline} of cluster {cluster}, "
                 f"expected the bytes that {f'repository {name}' if name else 'the repository'} holds",
@@ -263,6 +283,20 @@ def _require_same_history(
                     errors.run("promote it to a timeline of its own, or give it a repository of its own"),
                 ],
             )
+
+
+def _not_comparable(name: str, place: Place, cluster: str) -> errors.SafepointError:
+    """WL001 for a server that cannot show that what it sends continues what is held."""
+    timeline, durable = place
+    return errors.WL001.error(
+        f"found the segment before {durable} on timeline {timeline} of cluster {cluster} gone from the server, and no "
+        f"slot that kept it, expected to compare it with what {f'repository {name}' if name else 'the repository'} holds",
+        changed="nothing was stored; the WAL held is untouched",
+        hints=[
+            errors.ask("was the slot dropped while no receiver ran? or the server's disk put back to a snapshot?"),
+            errors.run("begin anew: `safepoint wal stream --accept-gap`, and take a new backup at once"),
+        ],
+    )
 
 
 def _require_not_ahead(identity: SystemIdentity, timeline: TimelineId, durable: Lsn) -> None:

@@ -30,6 +30,7 @@ class Sameness(Enum):
 
     SAME = "the same"
     OTHER = "another"
+    GONE = "gone"
     UNKNOWN = "unknown"
 
 
@@ -38,8 +39,8 @@ def compare_history(
 ) -> Sameness:
     """Whether the server's bytes of the segment before `end` are those that are held of it.
 
-    UNKNOWN when the server does not have that segment any more, or nothing of it is held that opens. The session is
-    idle again.
+    GONE when the server does not have that segment any more, UNKNOWN when it does not send it in time, or nothing of it
+    is held that opens. The session is idle again.
     """
     start = (end + -1).segment_start(segment_size)
     held = [
@@ -48,7 +49,9 @@ def compare_history(
         if piece.timeline == timeline and piece.start < end and piece.end > start
     ]
     sent = _sent(session, timeline, start, end)
-    if sent is None or not held:
+    if isinstance(sent, Sameness):
+        return sent
+    if not held:
         return Sameness.UNKNOWN
     try:
         return Sameness.SAME if _are_same(repository, held, start, sent) else Sameness.OTHER
@@ -66,8 +69,8 @@ def _are_same(repository: Repository, held: Sequence[WalPiece], start: Lsn, sent
     return True
 
 
-def _sent(session: ReplicationSession, timeline: TimelineId, start: Lsn, end: Lsn) -> bytes | None:
-    """The server's WAL [start, end); None when it does not have it."""
+def _sent(session: ReplicationSession, timeline: TimelineId, start: Lsn, end: Lsn) -> bytes | Sameness:
+    """The server's WAL [start, end); GONE when it refuses to send it, UNKNOWN when less came in time."""
     content = bytearray()
     wal = WalStream(session)
     deadline = time.monotonic() + ANSWER_SECONDS
@@ -85,5 +88,5 @@ def _sent(session: ReplicationSession, timeline: TimelineId, start: Lsn, end: Ls
             raise
         while session.next_result() is not None:
             pass
-        return None
-    return bytes(content[: end - start]) if start + len(content) >= end else None
+        return Sameness.GONE
+    return bytes(content[: end - start]) if start + len(content) >= end else Sameness.UNKNOWN

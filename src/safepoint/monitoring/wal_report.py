@@ -26,7 +26,10 @@ _BAD_STATUS = {"lost": "is lost: the server has removed WAL that was not receive
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlotReport:
-    """A slot; `limit` bytes may be held for it, `limit_name` says by whom, `time_left` until then at today's rate."""
+    """A slot; `limit` bytes may be held for it, `limit_name` says by whom, `time_left` until then at today's rate.
+
+    `is_ours`: the receiver's. `is_of_restore`: made for a standby by `safepoint restore --standby`.
+    """
 
     name: str
     kind: str
@@ -39,6 +42,7 @@ class SlotReport:
     limit: int
     limit_name: str
     time_left: timedelta | None = None
+    is_of_restore: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,18 +209,26 @@ def _of_slot(report: WalReport, server: ServerReport, slot: SlotReport) -> Itera
     told = f"{server.where}: slot {slot.name} holds {held}"
     stream = f"`safepoint wal stream {report.database}`"
     if slot.wal_status in _BAD_STATUS:
-        cure = f"{stream} --accept-gap, then a new backup" if slot.is_ours else "see who uses it, or drop it"
+        cure = f"{stream} --accept-gap, then a new backup" if slot.is_ours else _drop(slot)
         fact = f"{server.where}: slot {slot.name} {_BAD_STATUS[slot.wal_status]}"
         yield Finding(check="slot", state=State.BAD, fact=fact, cure=cure)
     elif slot.held_bytes is not None and slot.held_bytes > slot.limit:
         fact = f"{told}, more than {slot.limit_name} of {format_bytes(slot.limit)}"
-        yield Finding(check="slot", state=State.BAD, fact=fact, cure="see what keeps its reader: the disk may fill")
+        cure = _drop(slot) if slot.is_of_restore else "see what keeps its reader: the disk may fill"
+        yield Finding(check="slot", state=State.BAD, fact=fact, cure=cure)
+    elif slot.is_of_restore and not slot.is_active:
+        fact = f"{told}, and no standby is connected to it: a restore made it"
+        yield Finding(check="slot", state=State.NOTICE, fact=fact, cure=_drop(slot))
     elif slot.is_ours and server.is_primary and not slot.is_active:
         left = "" if slot.time_left is None else f"; {slot.limit_name} reached in {format_duration(slot.time_left)}"
         fact = f"{told}, and no receiver is connected to it{left}"
         yield Finding(check="slot", state=State.BAD, fact=fact, cure=f"{stream}, and keep it running")
     elif slot.is_ours:
         yield Finding(check="slot", state=State.GOOD, fact=f"{told} of at most {format_bytes(slot.limit)}")
+
+
+def _drop(slot: SlotReport) -> str:
+    return f"unless its reader comes back, drop it there: `SELECT pg_drop_replication_slot('{slot.name}')`"
 
 
 def _of_archiver(server: ServerReport, archiver: ArchiverReport) -> Iterator[Finding]:

@@ -123,7 +123,7 @@ class _Restore:
 
     def reserve(self, plan: Plan) -> Reserved:
         """The primary keeps WAL for the standby, until it is handed over or `stop` gives it up."""
-        self.slot = slot_name(plan.id)
+        self.slot = slot_name(self.directory.path)
         try:
             return reserve_wal(self.followed, self.backup.system_identifier, self.slot)
         except errors.SafepointError as error:

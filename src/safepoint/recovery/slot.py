@@ -6,16 +6,24 @@ Source: PostgreSQL 15-18 documentation, "Replication Slots".
 
 from __future__ import annotations
 
+import os
+import platform
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import psycopg
+from blake3 import blake3
 
 from safepoint import errors
 from safepoint.model.lsn import Lsn
 from safepoint.postgres.connect import connect
 from safepoint.postgres.url import DatabaseUrl
 
+STANDBY_SLOTS = "safepoint_standby_"
+"""How the names of these slots begin."""
+
+MACHINE = Path("/etc/machine-id")
 UNTOUCHED = "production and repository are untouched"
 
 _DROP_SECONDS = 5.0
@@ -31,6 +39,10 @@ _MAKE_SLOT = """
 SELECT pg_create_physical_replication_slot(%(slot)s, true)
 WHERE NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = %(slot)s)
 """
+_DROP_LOST = """
+SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots
+WHERE slot_name = %(slot)s AND wal_status = 'lost' AND NOT active
+"""
 _DROP_SLOT = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = %(slot)s"
 
 
@@ -42,13 +54,20 @@ class Reserved:
     position: Lsn
 
 
-def slot_name(plan_id: str) -> str:
-    """The slot of the standby that a plan makes: the same again when the same command goes on."""
-    return f"safepoint_standby_{plan_id}"
+def slot_name(directory: Path) -> str:
+    """The slot of the standby in this directory of this machine: the same again, however often it is planned anew.
+
+    So what a restore that was killed has left is found and used by the next one into that place.
+    """
+    machine = (MACHINE.read_bytes() if MACHINE.exists() else b"") + platform.node().encode()
+    return f"{STANDBY_SLOTS}{blake3(machine + bytes(1) + os.fsencode(directory.resolve())).hexdigest(length=8)}"
 
 
 def reserve_wal(primary: DatabaseUrl, system_identifier: str, slot: str) -> Reserved:
-    """The primary keeps WAL for the standby from now on. WL001 when it is another cluster, PG004, PG007, RC009."""
+    """The primary keeps WAL for the standby from now on, or since an earlier restore that was killed.
+
+    WL001 when it is another cluster, PG004, PG007, RC009.
+    """
     try:
         with connect(primary) as connection:
             found, position = _identity(connection)
@@ -57,6 +76,7 @@ def reserve_wal(primary: DatabaseUrl, system_identifier: str, slot: str) -> Rese
                     f"found cluster {found} at {primary.redacted}, expected {system_identifier}, the backup's",
                     hints=[errors.ask("does the strategy's URL lead to another server by now?")],
                 )
+            connection.execute(_DROP_LOST, {"slot": slot})
             connection.execute(_MAKE_SLOT, {"slot": slot})
     except psycopg.Error as error:
         raise not_following(f"that the primary makes no slot for it ({error})") from error

@@ -34,6 +34,7 @@ from safepoint.postgres.connect import connect
 from safepoint.postgres.replication import slot_name
 from safepoint.postgres.url import DatabaseUrl
 from safepoint.postgres.wal_facts import SlotFacts, WalFacts, fetch_wal_facts
+from safepoint.recovery.slot import STANDBY_SLOTS
 from safepoint.repository import Repository
 from safepoint.strategy import DatabaseStrategy, RepositoryMode, RepositoryStrategy
 from safepoint.workflows.held import backups_of
@@ -147,6 +148,7 @@ def _slot_report(slot: SlotFacts, ours: str, limit: int, limit_name: str, rate: 
         limit=limit,
         limit_name=limit_name,
         time_left=left,
+        is_of_restore=slot.name.startswith(STANDBY_SLOTS),
     )
 
 

@@ -136,7 +136,7 @@ def _doubt_of_history(
     sameness = _compared(request, parent, min(end, start.lsn))
     if sameness is Sameness.OTHER:
         return Doubt("the server's WAL is not that of the parent: was its disk put back to a snapshot?")
-    if sameness is Sameness.UNKNOWN:
+    if sameness is not Sameness.SAME:
         return Doubt(
             f"the WAL before {end}, the last that is held since the parent, cannot be compared: the server no longer "
             "has it, where a receiver that runs, or wal_keep_size, would keep it; or what is held is damaged"

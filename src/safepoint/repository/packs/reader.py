@@ -177,19 +177,32 @@ class BlobReader:
             opened.append(error)
         return opened
 
-    def _open_elsewhere(self, blobs: Sequence[Wanted]) -> Iterator[_Opened]:
-        """The same from where they lie now; RP004. Only those that were asked for before their pack was missed."""
+    def _open_elsewhere(self, blobs: Sequence[Wanted]) -> list[_Opened]:
+        """The same from where they lie now; RP004 stands in the place of the first that is nowhere.
+
+        Asked for before any pack was missed, they may lie in several that are gone, each of which is met here first.
+        """
+        opened: list[_Opened] = []
+        while True:
+            known = len(self._gone)
+            try:
+                for blob in self._open_in_place(blobs[len(opened) :]):
+                    opened.append(blob)  # noqa: PERF402 - those before a pack that is missed are kept
+            except NotFound as error:
+                if len(self._gone) > known:
+                    continue
+                opened.append(objects.missing(error.name))
+            except errors.Damaged as error:
+                opened.append(error)
+            return opened
+
+    def _open_in_place(self, blobs: Sequence[Wanted]) -> Iterator[bytes | memoryview]:
         upcoming = Upcoming(Wanted(self._place_of(wanted.ref), wanted.room) for wanted in blobs)
         windows = Windows(self._fetch_now)
-        try:
-            for wanted in upcoming:
-                ref = wanted.ref
-                window = windows.find(ref) or windows.open(ref, upcoming.end_of_window(ref, windows.end_for(ref)))
-                yield self._deliver(wanted, window.cut(ref))
-        except NotFound as error:
-            yield objects.missing(error.name)
-        except errors.Damaged as error:
-            yield error
+        for wanted in upcoming:
+            ref = wanted.ref
+            window = windows.find(ref) or windows.open(ref, upcoming.end_of_window(ref, windows.end_for(ref)))
+            yield self._deliver(wanted, window.cut(ref))
 
     def _deliver(self, wanted: Wanted, stored: memoryview) -> bytes | memoryview:
         """The blob, opened where it is wanted, or else in memory of its own."""
