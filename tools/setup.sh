@@ -105,8 +105,11 @@ bring_up_to_date() {
   [ $kind = runtime ] || digest_of $lock > .venv/.dev
 }
 
-if is_current && is_usable; then exit 0; fi
+# Where PYTHONDONTWRITEBYTECODE is set, each of the commands that the tests start would compile what was edited anew.
+compile_sources() { .venv/bin/python -I -m compileall -q src examples || true; }
+
+if is_current && is_usable; then compile_sources; exit 0; fi
 exec 9<.
 flock -n 9 || { echo "waiting for another set-up of this checkout" >&2; flock 9; }
-if is_current && is_usable; then exit 0; fi
-bring_up_to_date
+is_current && is_usable || bring_up_to_date
+compile_sources
