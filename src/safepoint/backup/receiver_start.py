@@ -288,9 +288,10 @@ def _require_same_history(
 def _not_comparable(name: str, place: Place, cluster: str) -> errors.SafepointError:
     """WL001 for a server that cannot show that what it sends continues what is held."""
     timeline, durable = place
+    holder = f"repository {name}" if name else "the repository"
     return errors.WL001.error(
         f"found the segment before {durable} on timeline {timeline} of cluster {cluster} gone from the server, and no "
-        f"slot that kept it, expected to compare it with what {f'repository {name}' if name else 'the repository'} holds",
+        f"slot that kept it, expected to compare it with what {holder} holds",
         changed="nothing was stored; the WAL held is untouched",
         hints=[
             errors.ask("was the slot dropped while no receiver ran? or the server's disk put back to a snapshot?"),

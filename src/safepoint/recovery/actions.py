@@ -56,14 +56,13 @@ _BEFORE_SLOT = frozenset({"check", "slot"})
 def restore_actions(
     repository: Repository,
     *,
-    find: Callable[[int], Binaries] = find_binaries,
     primary: DatabaseUrl | None = None,
 ) -> Generator[Mapping[str, Action]]:
     """The actions of a restore plan; inside the context this process alone works in the directories they name.
 
     `primary` is whom a standby follows: no plan holds it, for it may hold a password.
     """
-    restores = _Restores(repository=repository, find=find, primary=primary)
+    restores = _Restores(repository=repository, primary=primary)
     try:
         yield {f"restore.{name}": restores.bind(action) for name, action in _ACTIONS.items()}
     except BaseException as error:
@@ -73,9 +72,9 @@ def restore_actions(
         restores.release()
 
 
-def require_admission(repository: Repository, plan: Plan, *, find: Callable[[int], Binaries] = find_binaries) -> None:
+def require_admission(repository: Repository, plan: Plan) -> None:
     """RC002 where the restore's first step would refuse the directory as it is now; nothing is claimed or touched."""
-    restore = _Restores(repository=repository, find=find, primary=None).of(plan.steps[0])
+    restore = _Restores(repository=repository, primary=None).of(plan.steps[0])
     _claim(restore, plan, restore.directory.admit)
 
 
@@ -121,7 +120,7 @@ class _Restore:
         """Whether the primary shall keep WAL, and this process has not asked it to."""
         return self.options.purpose is Purpose.STANDBY and self.slot is None
 
-    def reserve(self, plan: Plan) -> Reserved:
+    def reserve(self) -> Reserved:
         """The primary keeps WAL for the standby, until it is handed over or `stop` gives it up."""
         self.slot = slot_name(self.directory.path)
         try:
@@ -158,7 +157,6 @@ def _truth_told(directory: RestoreDirectory, step: Step) -> Generator[None]:
 @dataclass(slots=True, kw_only=True)
 class _Restores:
     repository: Repository
-    find: Callable[[int], Binaries]
     primary: DatabaseUrl | None
     _open: dict[str, _Restore] = field(default_factory=dict[str, _Restore])
 
@@ -168,7 +166,7 @@ class _Restores:
             with _truth_told(restore.directory, step):
                 if restore.needs_slot and step.name not in _BEFORE_SLOT:
                     # An earlier process that made it may have failed, and given it up.
-                    restore.reserve(context.plan)
+                    restore.reserve()
                 return action(restore, context)
 
         return run
@@ -196,7 +194,7 @@ class _Restores:
                 pinned=pinned,
                 backup=backup,
                 directory=RestoreDirectory(into),
-                binaries=self.find(backup.version.major),
+                binaries=find_binaries(backup.version.major),
                 questions=tuple(Question(database=name, query=query) for name, query in arguments["questions"]),
                 options=options_from_json(arguments["options"]),
                 primary=self.primary,
@@ -234,7 +232,8 @@ def _claim(restore: _Restore, plan: Plan, claim: Callable[..., None]) -> int:
 
 
 def _slot(restore: _Restore, context: Context) -> JsonObject:
-    reserved = restore.reserve(context.plan)
+    del context
+    reserved = restore.reserve()
     return {"slot": reserved.slot, "primary_lsn": str(reserved.position)}
 
 
