@@ -317,7 +317,7 @@ class Repository:
         self._wal.put_history(cluster, timeline, content)
 
     def read_history(self, cluster: str, timeline: TimelineId, lineages: Collection[str] = ()) -> bytes | None:
-        """The history file of the lineage that `wal_pieces` takes, None when none is held; RP004, RP005, RP007."""
+        """The history file of the lineage that `wal_pieces` takes, None when none is held; RP005, RP007, RP016."""
         return self._wal.read_history(cluster, timeline, lineages)
 
     def holds_history(self, cluster: str, timeline: TimelineId, content: bytes) -> bool:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -100,7 +101,7 @@ class WalArchive:
         """What is held of the cluster, by timeline, start, end: of each timeline the lineage that is followed.
 
         Of those named in `lineages`, by name or by how their digests begin, these instead. RP007 for two lineages of
-        which none was adopted or named; RP004 for one that is named and not held.
+        which none was adopted or named; RP016 for one that is named and not held.
         """
         names = (name for prefix in _RANGES_FIRST for name in self._store.list(f"{prefix}{_checked(cluster)}/"))
         places = [(name, place) for name in names if (place := wal_place(name)) is not None]
@@ -211,7 +212,10 @@ class WalArchive:
         if error.spec is errors.RP004 and piece.is_partial:
             place = wal_place(piece.name)
             lineages = () if place is None else (place.lineage,)
-            for other in sorted(self.pieces(cluster_of(piece.name), lineages), key=lambda other: other.is_partial):
+            others: tuple[WalPiece, ...] = ()
+            with suppress(errors.Misconfigured):  # RP016: nothing of its lineage is left
+                others = self.pieces(cluster_of(piece.name), lineages)
+            for other in sorted(others, key=lambda other: other.is_partial):
                 if other.covers(piece):
                     return other
         raise error
@@ -238,7 +242,7 @@ class WalArchive:
         return self._history_of(cluster, self._lineages.name(timeline, content), timeline) == content
 
     def read_history(self, cluster: str, timeline: TimelineId, lineages: Collection[str] = ()) -> bytes | None:
-        """The history of the lineage that `pieces` would take, None when none is held; RP004, RP005, RP007."""
+        """The history of the lineage that `pieces` would take, None when none is held; RP005, RP007, RP016."""
         # What is asked for may be a descendant, whose history says which lineage of this timeline it left.
         prefix = f"{WAL_PREFIX}{_checked(cluster)}/{'' if lineages else f'{timeline.hexadecimal}-'}"
         places = (wal_place(name) for name in self._store.list(prefix))
