@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from projects import Project
+from projects import Project, back_up
 from safepoint.postgres.binaries import find_binaries
 from safepoint.postgres.cluster import adopt_cluster, remove_cluster, stop
 
@@ -22,14 +22,15 @@ def test_a_lineage_that_is_not_held_is_a_mistake_of_the_command(project: Project
     assert not into.exists()
 
 
-def test_a_delta_tells_what_was_fetched(project: Project, server_root: Path) -> None:
+def test_a_delta_tells_what_was_fetched(own: Project, server_root: Path) -> None:
     """Of the bytes that stand there now, a second restore over the first one fetched next to nothing, and says so."""
+    back_up(own)
     into = server_root / "copy"
-    first = project.shell.safepoint("restore", "--to", "latest", "--into", str(into), "--json")
+    first = own.shell.safepoint("restore", "--to", "immediate", "--into", str(into), "--json")
     cluster = adopt_cluster(into, find_binaries(17))
     try:
         stop(cluster)
-        again = project.shell.safepoint("restore", "--to", "latest", "--delta", "--into", str(into), "--json")
+        again = own.shell.safepoint("restore", "--to", "immediate", "--delta", "--into", str(into), "--json")
     finally:
         remove_cluster(cluster)
     assert first.json["fetched_bytes"] is None
