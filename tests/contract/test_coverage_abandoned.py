@@ -12,6 +12,7 @@ from repository_samples import commit_manifest, sample_files, sample_manifest
 from safepoint.model.backup import BackupManifest
 from safepoint.model.coverage import Mark
 from safepoint.model.lsn import Lsn, TimelineId, WalSegment
+from safepoint.monitoring.wal_gaps import cures_of, describe_loss
 from safepoint.recovery.choice import TimelineRule, choose
 from safepoint.recovery.targets import parse_target
 from safepoint.repository import Repository, create_repository
@@ -95,6 +96,19 @@ def test_coverage_shows_it_as_not_followed(repository: Repository, backup: Backu
     assert report.lanes[1].reaches[0].end == Lsn(9 * SIZE)
     assert report.newest == STOP + timedelta(minutes=6)
     assert report.losses == ()
+
+
+def test_a_gap_on_it_is_told_and_costs_production_nothing(repository: Repository, backup: BackupManifest) -> None:
+    """Segments 9 and 10 of timeline 2 are missing; one of timeline 1 would do harm."""
+    _put(repository, backup, TWO, 11, 12, HISTORY)
+    _put(repository, backup, ONE, 8, 9, b"")
+
+    report = coverage_report(repository, backup.database)
+
+    assert [(loss.timeline, loss.is_abandoned) for loss in report.losses] == [(ONE, False), (TWO, True)]
+    assert report.harmful == report.losses[:1]
+    assert cures_of(report.losses[1], backup.database) == ()
+    assert "production did not go on" in describe_loss(report.losses[1])
 
 
 def test_a_timeline_that_comes_after_is_followed(repository: Repository, backup: BackupManifest) -> None:

@@ -14,14 +14,18 @@ from safepoint.model.backup import BackupManifest
 from safepoint.model.coverage import Mark
 from safepoint.model.lsn import Lsn, WalSegment
 from safepoint.model.reach import Cause
+from safepoint.monitoring.checks import judge_all
 from safepoint.monitoring.finding import Finding, State
 from safepoint.monitoring.wal_gaps import cures_of, describe_loss
 from safepoint.monitoring.wal_report import judge_wal
 from safepoint.repository import Repository, create_repository
 from safepoint.stores import open_store
 from safepoint.workflows.coverage import coverage_report
+from safepoint.workflows.held import VERIFICATIONS
+from safepoint.workflows.look_around import situation_of
 from safepoint.workflows.project import Project, load_project
-from safepoint.workflows.wal_status import look_at_wal, report_to_json
+from safepoint.workflows.wal_status import look_at_wal
+from safepoint.workflows.wal_words import wal_report_to_json
 
 SIZE = 1 << 20
 STOP = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -93,9 +97,32 @@ def test_a_gap_that_a_newer_backup_made_an_end_of_is_a_notice(project: Project) 
     assert [finding.state for finding in findings(project)] == [State.NOTICE, State.BAD, State.BAD]
 
 
+def test_a_damaged_backup_makes_an_end_of_no_gap(project: Project) -> None:
+    """It cannot be restored: all three are bad."""
+    project.repository(None).append_record(VERIFICATIONS, {"backup": "new", "level": "stored", "is_damaged": True})
+
+    assert [finding.state for finding in findings(project)] == [State.BAD, State.BAD, State.BAD]
+
+
+def test_status_names_them_too(project: Project) -> None:
+    """Those that are bad in the same words, with the same cures; what is past in one line."""
+    database = project.strategy.database(None).name
+    past, *others = (loss for loss in coverage_report(project.repository(None), database).losses if loss.is_harmful)
+
+    told = [finding for finding in judge_all(situation_of(project, database)) if finding.check == "wal"]
+
+    bad = [
+        (finding.fact, finding.cure) for finding in told if "is missing" in finding.fact and finding.state is State.BAD
+    ]
+    assert bad == [(describe_loss(loss), "; ".join(cures_of(loss, database))) for loss in others]
+    (notice,) = [finding for finding in told if finding.state is State.NOTICE]
+    assert notice.fact.startswith("1 gap before the newest sound backup")
+    assert describe_loss(past) in notice.fact
+
+
 def test_programs_are_told_causes(project: Project) -> None:
     """As coverage calls them."""
-    (held,) = report_to_json(look_at_wal(project, None))["repositories"]  # type: ignore[misc] - JSON
+    (held,) = wal_report_to_json(look_at_wal(project, None))["repositories"]  # type: ignore[misc] - JSON
 
     assert isinstance(held, dict)
     assert [gap["cause"] for gap in held["gaps"]] == ["not-received", "not-received", "not-received", "deleted"]  # type: ignore[index,union-attr] - JSON

@@ -194,13 +194,13 @@ def test_wal_status_tells_slots_repositories_and_rpo(server: Cluster, server_roo
     away = shell.safepoint("wal", "status", "--json", ends=3)
 
     (slot,) = good.json["servers"][0]["slots"]
-    assert (slot["name"], slot["is_active"], slot["limit"]) == (SLOT, True, 10 << 30)
+    assert (slot["name"], slot["is_active"], slot["limit_bytes"]) == (SLOT, True, 10 << 30)
     assert [(item["name"], item["is_required"]) for item in good.json["repositories"]] == [
         ("main", True),
         ("far", False),
     ]
     assert 0 <= good.json["rpo_seconds"] < 10
-    assert Lsn.parse(good.json["repositories"][0]["durable"]) >= end
+    assert Lsn.parse(good.json["repositories"][0]["durable_lsn"]) >= end
     states = {(item["check"], item["state"]) for item in bad.json["findings"]}
     assert ("slot", "bad") in states
     assert ("repository", "unknown") in {(item["check"], item["state"]) for item in away.json["findings"]}

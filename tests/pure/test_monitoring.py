@@ -7,16 +7,25 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from safepoint.model.coverage import Gap
 from safepoint.model.lsn import Lsn, TimelineId
 from safepoint.model.proof import ProofLevel
+from safepoint.model.reach import Cause, Loss
 from safepoint.monitoring.checks import judge_all
 from safepoint.monitoring.checks.receiver import KEPT_LIMIT
 from safepoint.monitoring.finding import State
 from safepoint.monitoring.situation import BackupSeen, MigrationsSeen, ServerSeen, Situation, SlotSeen, WalSeen
+from safepoint.monitoring.wal_gaps import describe_loss
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-GAP = Gap(timeline=TimelineId(1), start=Lsn.parse("0/3000000"), end=Lsn.parse("0/4000000"))
+GAP = Loss(
+    timeline=TimelineId(1),
+    start=Lsn.parse("0/3000000"),
+    end=Lsn.parse("0/4000000"),
+    cause=Cause.NOT_RECEIVED,
+    after=None,
+    before=None,
+    is_harmless=False,
+)
 SLOT = SlotSeen(is_active=True, wal_status="reserved", kept_bytes=KEPT_LIMIT)
 PRIMARY = ServerSeen(
     version="17.10", is_in_recovery=False, clock=NOW, system_identifier="7", slot_name="safepoint_shop", slot=SLOT
@@ -56,7 +65,7 @@ ALL_WELL = Situation(
     repository_obstacle="",
     cluster="7",
     backups=(backup("newest", hours=1),),
-    wal=WalSeen(latest=NOW - timedelta(seconds=10), gaps=()),
+    wal=WalSeen(latest=NOW - timedelta(seconds=10), losses=()),
     migrations=(MigrationsSeen(application="app", applied=3),),
 )
 
@@ -225,7 +234,7 @@ def test_damaged_backup_is_bad_and_counts_for_nothing() -> None:
     assert ("backup", State.BAD) in states(alone)
 
 
-@pytest.mark.parametrize("wal", [None, WalSeen(latest=None, gaps=())])
+@pytest.mark.parametrize("wal", [None, WalSeen(latest=None, losses=())])
 def test_wal_without_a_mark_is_unknown(wal: WalSeen | None) -> None:
     """Where no mark proves an instant, what would be lost is unknown."""
     assert ("wal", State.UNKNOWN) in states(replace(ALL_WELL, wal=wal))
@@ -243,16 +252,23 @@ def test_wal_without_a_mark_is_unknown(wal: WalSeen | None) -> None:
 )
 def test_exposure_against_the_rpo(minutes: int, rpo: timedelta | None, state: State) -> None:
     """More than the tightest RPO at stake is bad; without a stated one it is an hour."""
-    wal = WalSeen(latest=NOW - timedelta(minutes=minutes), gaps=())
+    wal = WalSeen(latest=NOW - timedelta(minutes=minutes), losses=())
     assert ("wal", state) in states(replace(ALL_WELL, rpo=rpo, wal=wal))
 
 
 @pytest.mark.parametrize("latest", [NOW, None])
 def test_gap_is_bad(latest: datetime | None) -> None:
     """A hole in the WAL is bad, however fresh the newest instant is, and also where none is proven."""
-    situation = replace(ALL_WELL, wal=WalSeen(latest=latest, gaps=(GAP,)))
+    situation = replace(ALL_WELL, wal=WalSeen(latest=latest, losses=(GAP,)))
     assert ("wal", State.BAD) in states(situation)
-    assert facts(situation, "wal")[0] == "WAL gap on timeline 1: 0/3000000 up to 0/4000000 is not held"
+    assert facts(situation, "wal")[0] == describe_loss(GAP)
+
+
+@pytest.mark.parametrize("worth", [{"is_harmless": True}, {"is_abandoned": True}])
+def test_a_gap_that_costs_production_nothing_is_not_told(worth: dict[str, bool]) -> None:
+    """One that no backup needs, and one on a timeline on which production did not go on."""
+    situation = replace(ALL_WELL, wal=WalSeen(latest=NOW, losses=(replace(GAP, **worth),)))  # type: ignore[arg-type] - booleans
+    assert states(situation) == states(ALL_WELL)
 
 
 @pytest.mark.parametrize(
@@ -266,10 +282,10 @@ def test_gap_is_bad(latest: datetime | None) -> None:
 )
 def test_gap_before_the_newest_sound_backup_is_history(newest: BackupSeen, state: State) -> None:
     """A gap that the newest sound backup starts behind is told and bad no longer; a damaged backup ends no gap."""
-    situation = replace(ALL_WELL, backups=(backup("older", hours=9), newest), wal=WalSeen(latest=NOW, gaps=(GAP,)))
+    situation = replace(ALL_WELL, backups=(backup("older", hours=9), newest), wal=WalSeen(latest=NOW, losses=(GAP,)))
     [told, _] = [finding for finding in judge_all(situation) if finding.check == "wal"]
     assert told.state is state
-    assert "0/3000000 up to 0/4000000" in told.fact
+    assert describe_loss(GAP) in told.fact
 
 
 def test_migrations() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,14 +13,8 @@ from safepoint.errors import SafepointError
 from safepoint.model.coverage import Mark
 from safepoint.model.lsn import Lsn, TimelineId
 from safepoint.monitoring.finding import State
-from safepoint.monitoring.wal_report import (
-    ArchiverReport,
-    RepositoryReport,
-    ServerReport,
-    SlotReport,
-    WalReport,
-    judge_wal,
-)
+from safepoint.monitoring.wal_report import RepositoryReport, ServerReport, SlotReport, WalReport, judge_wal
+from safepoint.postgres.wal_facts import ArchiverFacts, SlotFacts, WalFacts
 from safepoint.strategy import parse_strategy
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -35,26 +30,40 @@ url = "file:/main"
 key = "none"
 """
 SLOT = SlotReport(
-    name="safepoint_shop",
-    kind="physical",
+    facts=SlotFacts(
+        name="safepoint_shop",
+        kind="physical",
+        is_active=True,
+        restart_lsn=Lsn(100),
+        wal_status="reserved",
+        safe_wal_size=None,
+        held_bytes=5,
+    ),
     is_ours=True,
-    is_active=True,
-    restart=Lsn(100),
-    wal_status="reserved",
-    safe_bytes=None,
-    held_bytes=5,
     limit=10,
     limit_name="slot_limit",
 )
-PRIMARY = ServerReport(
-    where="db:5432",
-    clock=NOON,
-    skew=timedelta(),
-    is_primary=True,
-    timeline=TimelineId(1),
-    position=Lsn(105),
-    slots=(SLOT,),
+OFF = ArchiverFacts(
+    mode="off",
+    archived_count=0,
+    last_archived=None,
+    last_archived_at=None,
+    failed_count=0,
+    last_failed=None,
+    last_failed_at=None,
+    ready=None,
 )
+FACTS = WalFacts(
+    clock=NOON,
+    is_in_recovery=False,
+    system_identifier="7",
+    position=Lsn(105),
+    timeline=TimelineId(1),
+    keep_size=None,
+    slots=(SLOT.facts,),
+    archiver=OFF,
+)
+PRIMARY = ServerReport(where="db:5432", facts=FACTS, skew=timedelta(), slots=(SLOT,))
 MAIN = RepositoryReport(
     name="main",
     is_required=True,
@@ -115,6 +124,11 @@ def states(report: WalReport) -> dict[str, State]:
     return {finding.check: finding.state for finding in judge_wal(report)}
 
 
+def seen_as(**facts: Any) -> SlotReport:
+    """The slot, but for these facts."""
+    return replace(SLOT, facts=replace(SLOT.facts, **facts))
+
+
 def test_all_is_well() -> None:
     """RPO is the server's clock minus the newest mark."""
     assert set(states(WELL).values()) == {State.GOOD}
@@ -134,10 +148,10 @@ def test_the_required_repository_that_is_furthest_behind_decides() -> None:
 @pytest.mark.parametrize(
     "slot",
     [
-        replace(SLOT, is_active=False),
-        replace(SLOT, held_bytes=11),
-        replace(SLOT, wal_status="lost"),
-        replace(SLOT, name="another", is_ours=False, wal_status="unreserved"),
+        seen_as(is_active=False),
+        seen_as(held_bytes=11),
+        seen_as(wal_status="lost"),
+        replace(seen_as(name="another", wal_status="unreserved"), is_ours=False),
     ],
 )
 def test_a_slot_that_is_idle_full_or_lost_is_bad(slot: SlotReport) -> None:
@@ -147,20 +161,34 @@ def test_a_slot_that_is_idle_full_or_lost_is_bad(slot: SlotReport) -> None:
     assert states(report)["slot"] is State.BAD
 
 
+def test_what_may_be_lost_is_fetched_and_what_is_lost_is_begun_anew() -> None:
+    """Commands stand whole between backquotes; only WAL that is gone asks for a gap to be accepted."""
+    cures = {
+        status: next(
+            finding.cure
+            for finding in judge_wal(replace(WELL, servers=(replace(PRIMARY, slots=(seen_as(wal_status=status),)),)))
+            if finding.check == "slot"
+        )
+        for status in ("lost", "unreserved")
+    }
+
+    assert "`safepoint wal stream shop --accept-gap`" in cures["lost"]
+    assert "`safepoint backup shop`" in cures["lost"]
+    assert cures["unreserved"].startswith("`safepoint wal stream shop` at once")
+
+
 def test_clocks_archiver_and_what_does_not_answer() -> None:
     """Bad, bad and unknown."""
-    archiver = ArchiverReport(
+    failing = replace(
+        OFF,
         mode="on",
-        archived_count=1,
         last_archived="000000010000000000000001",
         last_archived_at=NOON - timedelta(hours=1),
-        failed_count=3,
         last_failed="000000010000000000000002",
         last_failed_at=NOON,
         ready=7,
-        is_failing=True,
     )
-    server = replace(PRIMARY, skew=timedelta(minutes=-1), archiver=archiver)
+    server = replace(PRIMARY, skew=timedelta(minutes=-1), facts=replace(FACTS, archiver=failing))
     away = ServerReport(where="other:5432", obstacle="no answer")
     gone = RepositoryReport(name="dr", is_required=True, obstacle="no answer")
     report = replace(WELL, servers=(server, away), repositories=(MAIN, gone))
@@ -172,18 +200,10 @@ def test_clocks_archiver_and_what_does_not_answer() -> None:
 
 def test_no_slot_is_bad_unless_wal_comes_another_way() -> None:
     """Then it is a notice."""
-    archiver = ArchiverReport(
-        mode="on",
-        archived_count=1,
-        last_archived="x",
-        last_archived_at=NOON,
-        failed_count=0,
-        last_failed=None,
-        last_failed_at=None,
-        ready=0,
-        is_failing=False,
-    )
+    archiver = replace(OFF, mode="on", last_archived="x", last_archived_at=NOON)
     bare = replace(PRIMARY, slots=())
 
     assert states(replace(WELL, servers=(bare,)))["slot"] is State.BAD
-    assert states(replace(WELL, servers=(replace(bare, archiver=archiver),)))["slot"] is State.NOTICE
+    assert (
+        states(replace(WELL, servers=(replace(bare, facts=replace(FACTS, archiver=archiver)),)))["slot"] is State.NOTICE
+    )

@@ -75,6 +75,7 @@ def losses_of(coverage: Coverage, backups: Sequence[BackupManifest], evidence: E
             after=_last_before(evidence.marks.get(gap.timeline, ()), gap.start),
             before=_first_after(evidence.marks.get(gap.timeline, ()), gap.end),
             is_harmless=oldest is not None and (gap.timeline, gap.end) <= oldest,
+            is_abandoned=gap.timeline in coverage.abandoned,
         )
         for gap in coverage.gaps
     )

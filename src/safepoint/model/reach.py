@@ -62,7 +62,8 @@ class Loss:
     """WAL [start, end) of a timeline that is not held. `start` is 0/0 where nobody knows what leads to the timeline.
 
     The instants that it took away lie after `after` and before `before`, each None where no mark tells. `is_harmless`
-    when every backup begins after it.
+    when every backup begins after it, `is_abandoned` where production did not go on: then it costs only what must be
+    asked for.
     """
 
     timeline: TimelineId
@@ -72,6 +73,12 @@ class Loss:
     after: datetime | None
     before: datetime | None
     is_harmless: bool
+    is_abandoned: bool = False
+
+    @property
+    def is_harmful(self) -> bool:
+        """Whether it keeps a backup that is there from instants of production."""
+        return not (self.is_harmless or self.is_abandoned)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +113,7 @@ class CoverageReport:
     @property
     def harmful(self) -> tuple[Loss, ...]:
         """The losses that concern a backup which is there."""
-        return tuple(loss for loss in self.losses if not loss.is_harmless)
+        return tuple(loss for loss in self.losses if loss.is_harmful)
 
     @property
     def restorable_from(self) -> datetime | None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from safepoint.model.coverage import Gap
 from safepoint.model.lsn import Lsn, TimelineId
 from safepoint.model.proof import ProofLevel
+from safepoint.model.reach import Loss
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +81,7 @@ class WalSeen:
     """WAL in the repository: with the sound backups restorable up to `latest` (None: no mark proves any instant)."""
 
     latest: datetime | None
-    gaps: tuple[Gap, ...]
+    losses: tuple[Loss, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

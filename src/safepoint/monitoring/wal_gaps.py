@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
+from safepoint.model.lsn import Lsn, TimelineId
 from safepoint.model.measures import format_instant
 from safepoint.model.reach import Cause, Loss
+from safepoint.monitoring.finding import Finding, State
 
 CAUSES: Mapping[Cause, str] = {
     Cause.DAMAGED: "it is stored and does not open: an object is damaged",
@@ -37,15 +39,36 @@ _CURES: Mapping[Cause, tuple[str, ...]] = {
 
 
 def cures_of(loss: Loss, database: str) -> tuple[str, ...]:
-    """What to do about it, each with its command; nothing about what concerns no backup."""
-    return () if loss.is_harmless else tuple(cure.format(database) for cure in _CURES[loss.cause])
+    """What to do about it, each with its command; nothing about what concerns no backup, or production no more."""
+    return tuple(cure.format(database) for cure in _CURES[loss.cause]) if loss.is_harmful else ()
 
 
 def describe_loss(loss: Loss) -> str:
     """The gap, when it was, and why, in one line."""
     place = f"WAL [{loss.start}, {loss.end}) of timeline {loss.timeline} is missing"
-    harmless = "; no backup needs it" if loss.is_harmless else ""
-    return f"{place}, {_instants_lost(loss)}: {CAUSES[loss.cause]}{harmless}"
+    return f"{place}, {_instants_lost(loss)}: {CAUSES[loss.cause]}{_worth(loss)}"
+
+
+def past_losses(losses: Iterable[Loss], timeline: TimelineId, start: Lsn) -> tuple[Loss, ...]:
+    """Those that a backup which begins there has made an end of."""
+    return tuple(loss for loss in losses if (loss.timeline, loss.end) <= (timeline, start))
+
+
+def judge_losses(
+    losses: Iterable[Loss], past: Collection[Loss], database: str, *, check: str, where: str = ""
+) -> Iterator[Finding]:
+    """A finding for each that does harm: bad, or a notice where a newer backup made an end of it."""
+    for loss in losses:
+        if loss.is_harmful:
+            state = State.NOTICE if loss in past else State.BAD
+            cure = "; ".join(cures_of(loss, database))
+            yield Finding(check=check, state=state, fact=f"{where}{describe_loss(loss)}", cure=cure)
+
+
+def _worth(loss: Loss) -> str:
+    if loss.is_abandoned:
+        return "; production did not go on on this timeline"
+    return "; no backup needs it" if loss.is_harmless else ""
 
 
 def _instants_lost(loss: Loss) -> str:

@@ -5,79 +5,69 @@ RPO is measured: the server's clock minus the newest mark that every required re
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from operator import itemgetter
 
 from safepoint.model.coverage import Mark
 from safepoint.model.lsn import Lsn, TimelineId
 from safepoint.model.measures import format_bytes, format_count, format_duration, format_instant
 from safepoint.model.reach import Loss
 from safepoint.monitoring.finding import Finding, State
-from safepoint.monitoring.wal_gaps import cures_of, describe_loss
+from safepoint.monitoring.wal_gaps import judge_losses
+from safepoint.postgres.wal_facts import ArchiverFacts, SlotFacts, WalFacts
 
 DEFAULT_RPO = timedelta(hours=1)
 SKEW_LIMIT = timedelta(seconds=5)
 """Between this machine's clock and a server's: more makes times in reports hard to compare."""
 DEFAULT_SLOT_LIMIT = 10 << 30
 """Where neither the strategy, the server nor its disk says how much a slot may hold."""
-_BAD_STATUS = {"lost": "is lost: the server has removed WAL that was not received", "unreserved": "may be lost at once"}
+_FOREVER_SECONDS = 1e9
+_LOST = "lost"
+_BAD_STATUS = {_LOST: "is lost: the server has removed WAL that was not received", "unreserved": "may be lost at once"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlotReport:
-    """A slot; `limit` bytes may be held for it, `limit_name` says by whom, `time_left` until then at today's rate.
+    """A slot; `limit` bytes may be held for it, `limit_name` says by whom.
 
     `is_ours`: the receiver's. `is_of_restore`: made for a standby by `safepoint restore --standby`.
     """
 
-    name: str
-    kind: str
+    facts: SlotFacts
     is_ours: bool
-    is_active: bool
-    restart: Lsn | None
-    wal_status: str | None
-    safe_bytes: int | None
-    held_bytes: int | None
     limit: int
     limit_name: str
-    time_left: timedelta | None = None
     is_of_restore: bool = False
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ArchiverReport:
-    """As pg_stat_archiver has it; `ready` segments wait (None: the role may not look)."""
-
-    mode: str
-    archived_count: int
-    last_archived: str | None
-    last_archived_at: datetime | None
-    failed_count: int
-    last_failed: str | None
-    last_failed_at: datetime | None
-    ready: int | None
-    is_failing: bool
+    def time_left(self, bytes_per_second: float | None) -> timedelta | None:
+        """Until the limit is reached at this rate; None where that is not known, or it is reached already."""
+        held = self.facts.held_bytes
+        if not bytes_per_second or held is None or held >= self.limit:
+            return None
+        return timedelta(seconds=min((self.limit - held) / bytes_per_second, _FOREVER_SECONDS))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerReport:
-    """A server that may be the primary; with an obstacle nothing else is known. `skew`: its clock minus this one's.
-
-    `bytes_per_second` is how fast it writes WAL, None where that is not known.
-    """
+    """A server that may be the primary; with an obstacle nothing else is known. `skew`: its clock minus this one's."""
 
     where: str
     obstacle: str = ""
-    clock: datetime | None = None
+    facts: WalFacts | None = None
     skew: timedelta | None = None
-    is_primary: bool = False
-    cluster: str | None = None
-    timeline: TimelineId | None = None
-    position: Lsn | None = None
-    bytes_per_second: float | None = None
     slots: tuple[SlotReport, ...] = ()
-    archiver: ArchiverReport | None = None
+
+    @property
+    def is_primary(self) -> bool:
+        """Whether it answered, and is not in recovery."""
+        return self.facts is not None and not self.facts.is_in_recovery
+
+    @property
+    def archives(self) -> bool:
+        """Whether it hands WAL to archive_command."""
+        return self.facts is not None and self.facts.archiver.mode != "off"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +76,7 @@ class RepositoryReport:
 
     `mark` is the newest it holds, or the newest commit, `lag_bytes` what the primary has and it has not; `adopted` is
     the timeline of the newest adoption; with an obstacle nothing is known. `gaps` are those that `coverage` names;
-    of those in `past_gaps` the newest backup needs nothing.
+    of those in `past_gaps` the newest sound backup needs nothing.
     """
 
     name: str
@@ -104,12 +94,15 @@ class RepositoryReport:
     @property
     def harmful(self) -> tuple[Loss, ...]:
         """The gaps that concern a backup which is there."""
-        return tuple(gap for gap in self.gaps if not gap.is_harmless)
+        return tuple(gap for gap in self.gaps if gap.is_harmful)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WalReport:
-    """All of it, at `now`: the primary's clock, or where none answered (`is_own_clock`) this machine's."""
+    """All of it, at `now`: the primary's clock, or where none answered (`is_own_clock`) this machine's.
+
+    `bytes_per_second` is how fast the primary writes WAL, None where that is not known.
+    """
 
     database: str
     now: datetime
@@ -118,12 +111,12 @@ class WalReport:
     rpo_limit: timedelta
     servers: tuple[ServerReport, ...]
     repositories: tuple[RepositoryReport, ...]
+    bytes_per_second: float | None = None
 
     @property
-    def primary(self) -> ServerReport | None:
-        """The server that is not in recovery, of the highest timeline."""
-        found = [server for server in self.servers if server.is_primary and server.timeline is not None]
-        return max(found, key=lambda server: server.timeline or TimelineId(0), default=None)
+    def primary(self) -> WalFacts | None:
+        """As `primary_among` the servers."""
+        return primary_among(self.servers)
 
     @property
     def required(self) -> tuple[RepositoryReport, ...]:
@@ -140,8 +133,7 @@ class WalReport:
     @property
     def way_in(self) -> str:
         """The command by which WAL comes: of a server that archives, and keeps no slot for us, the pusher's."""
-        primary = self.primary
-        archives = primary is not None and primary.archiver is not None and primary.archiver.mode != "off"
+        archives = self.primary is not None and self.primary.archiver.mode != "off"
         has_slot = any(slot.is_ours for server in self.servers for slot in server.slots)
         return f"`safepoint wal {'archive' if archives and not has_slot else 'stream'} {self.database}`"
 
@@ -149,6 +141,13 @@ class WalReport:
     def rpo(self) -> timedelta | None:
         """What would be lost if the servers were gone now, at most; None is unknown."""
         return None if self.mark is None else max(self.now - self.mark.clock, timedelta())
+
+
+def primary_among(servers: Sequence[ServerReport]) -> WalFacts | None:
+    """What the server said that is not in recovery, of several the one on the highest timeline."""
+    seen = [(server.facts.timeline, server.facts) for server in servers if server.facts is not None]
+    found = [(timeline, facts) for timeline, facts in seen if timeline is not None]
+    return max(found, key=itemgetter(0))[1] if found else None
 
 
 def judge_wal(report: WalReport) -> tuple[Finding, ...]:
@@ -191,47 +190,57 @@ def _of_server(report: WalReport, server: ServerReport) -> Iterator[Finding]:
         yield _no_slot(report, server)
     for slot in server.slots:
         yield from _of_slot(report, server, slot)
-    if server.archiver is not None and server.is_primary:
-        yield from _of_archiver(server, server.archiver)
+    if server.facts is not None and server.is_primary:
+        yield from _of_archiver(server, server.facts.archiver)
 
 
 def _no_slot(report: WalReport, server: ServerReport) -> Finding:
-    archives = server.archiver is not None and server.archiver.mode != "off"
-    state = State.NOTICE if archives or (not server.is_primary and report.primary is None) else State.BAD
-    kept = "WAL comes by archive_command" if archives else "nothing keeps WAL for the receiver"
+    state = State.NOTICE if server.archives or (not server.is_primary and report.primary is None) else State.BAD
+    kept = "WAL comes by archive_command" if server.archives else "nothing keeps WAL for the receiver"
     fact = f"{server.where}: no slot {report.slot_name}: {kept}"
-    cure = "" if archives else f"`safepoint wal stream {report.database}`, and keep it running"
+    cure = "" if server.archives else f"`safepoint wal stream {report.database}`, and keep it running"
     return Finding(check="slot", state=state, fact=fact, cure=cure)
 
 
 def _of_slot(report: WalReport, server: ServerReport, slot: SlotReport) -> Iterator[Finding]:
-    held = "an unknown amount" if slot.held_bytes is None else format_bytes(max(0, slot.held_bytes))
-    told = f"{server.where}: slot {slot.name} holds {held}"
+    facts = slot.facts
+    held = "an unknown amount" if facts.held_bytes is None else format_bytes(max(0, facts.held_bytes))
+    told = f"{server.where}: slot {facts.name} holds {held}"
     stream = f"`safepoint wal stream {report.database}`"
-    if slot.wal_status in _BAD_STATUS:
-        cure = f"{stream} --accept-gap, then a new backup" if slot.is_ours else _drop(slot)
-        fact = f"{server.where}: slot {slot.name} {_BAD_STATUS[slot.wal_status]}"
-        yield Finding(check="slot", state=State.BAD, fact=fact, cure=cure)
-    elif slot.held_bytes is not None and slot.held_bytes > slot.limit:
+    if facts.wal_status in _BAD_STATUS:
+        fact = f"{server.where}: slot {facts.name} {_BAD_STATUS[facts.wal_status]}"
+        yield Finding(check="slot", state=State.BAD, fact=fact, cure=_cure_of_bad(report, slot))
+    elif facts.held_bytes is not None and facts.held_bytes > slot.limit:
         fact = f"{told}, more than {slot.limit_name} of {format_bytes(slot.limit)}"
         cure = _drop(slot) if slot.is_of_restore else "see what keeps its reader: the disk may fill"
         yield Finding(check="slot", state=State.BAD, fact=fact, cure=cure)
-    elif slot.is_of_restore and not slot.is_active:
+    elif slot.is_of_restore and not facts.is_active:
         fact = f"{told}, and no standby is connected to it: a restore made it"
         yield Finding(check="slot", state=State.NOTICE, fact=fact, cure=_drop(slot))
-    elif slot.is_ours and server.is_primary and not slot.is_active:
-        left = "" if slot.time_left is None else f"; {slot.limit_name} reached in {format_duration(slot.time_left)}"
+    elif slot.is_ours and server.is_primary and not facts.is_active:
+        time_left = slot.time_left(report.bytes_per_second)
+        left = "" if time_left is None else f"; {slot.limit_name} reached in {format_duration(time_left)}"
         fact = f"{told}, and no receiver is connected to it{left}"
         yield Finding(check="slot", state=State.BAD, fact=fact, cure=f"{stream}, and keep it running")
     elif slot.is_ours:
         yield Finding(check="slot", state=State.GOOD, fact=f"{told} of at most {format_bytes(slot.limit)}")
 
 
+def _cure_of_bad(report: WalReport, slot: SlotReport) -> str:
+    """What was removed does not come back; what may be removed can be fetched before it is."""
+    if not slot.is_ours:
+        return _drop(slot)
+    stream = f"safepoint wal stream {report.database}"
+    if slot.facts.wal_status != _LOST:
+        return f"`{stream}` at once, and keep it running"
+    return f"`{stream} --accept-gap`, and a new backup at once: `safepoint backup {report.database}`"
+
+
 def _drop(slot: SlotReport) -> str:
-    return f"unless its reader comes back, drop it there: `SELECT pg_drop_replication_slot('{slot.name}')`"
+    return f"unless its reader comes back, drop it there: `SELECT pg_drop_replication_slot('{slot.facts.name}')`"
 
 
-def _of_archiver(server: ServerReport, archiver: ArchiverReport) -> Iterator[Finding]:
+def _of_archiver(server: ServerReport, archiver: ArchiverFacts) -> Iterator[Finding]:
     if archiver.mode == "off":
         return
     waiting = "" if archiver.ready is None else f"; {format_count(archiver.ready, 'file')} waiting"
@@ -257,10 +266,7 @@ def _of_repository(report: WalReport, repository: RepositoryReport) -> Iterator[
         )
         cure = f"name the server that was adopted, or `safepoint wal adopt {report.database} --url URL`"
         yield Finding(check="adoption", state=State.BAD, fact=fact, cure=cure)
-    for gap in repository.harmful:
-        state = State.NOTICE if gap in repository.past_gaps else State.BAD
-        cure = "; ".join(cures_of(gap, report.database))
-        yield Finding(check="gap", state=state, fact=f"{name}: {describe_loss(gap)}", cure=cure)
+    yield from judge_losses(repository.gaps, repository.past_gaps, report.database, check="gap", where=f"{name}: ")
     if repository.durable is None:
         state = State.BAD if repository.is_required else State.NOTICE
         cure = report.way_in

@@ -25,8 +25,8 @@ SELECT clock_timestamp() AS clock, pg_is_in_recovery() AS is_in_recovery,
        current_setting('archive_mode') AS archive_mode
 """
 _SLOTS = """
-SELECT slot_name AS name, slot_type AS kind, active AS is_active, restart_lsn::text AS restart, wal_status,
-       safe_wal_size AS safe_bytes,
+SELECT slot_name AS name, slot_type AS kind, active AS is_active, restart_lsn::text AS restart_lsn, wal_status,
+       safe_wal_size,
        pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END,
                        restart_lsn)::bigint AS held_bytes
 FROM pg_replication_slots ORDER BY slot_name
@@ -44,17 +44,18 @@ _IDENTIFIER = "SELECT system_identifier FROM pg_control_system()"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlotFacts:
-    """A slot as pg_replication_slots has it; `held_bytes` of WAL are kept for it, `safe_bytes` more before it is lost.
+    """A slot as pg_replication_slots has it; `held_bytes` of WAL are kept for it.
 
+    `safe_wal_size` bytes more may be written before it can be lost.
     None: the server says nothing of it, as of a limit where there is none.
     """
 
     name: str
     kind: str
     is_active: bool
-    restart: Lsn | None
+    restart_lsn: Lsn | None
     wal_status: str | None
-    safe_bytes: int | None
+    safe_wal_size: int | None
     held_bytes: int | None
 
 
@@ -114,7 +115,7 @@ def fetch_wal_facts(connection: psycopg.Connection[Any]) -> WalFacts:
 
 
 def _slot(row: dict[str, Any]) -> SlotFacts:
-    known: dict[str, Any] = {**row, "restart": _lsn(row["restart"])}
+    known: dict[str, Any] = {**row, "restart_lsn": _lsn(row["restart_lsn"])}
     return SlotFacts(**known)
 
 

@@ -22,7 +22,7 @@ def coverage_report_to_json(report: CoverageReport) -> dict[str, Json]:
             "is_covered": report.is_window_covered,
         },
         "lineages": [_lane(lane) for lane in report.lanes],
-        "gaps": [_loss(loss, report.database) for loss in report.losses],
+        "gaps": [loss_to_json(loss, report.database) for loss in report.losses],
         "speed": _speed(report.speed),
         "unreadable": list(report.unreadable),
         "wal_pieces": {"held": report.pieces, "opened": report.opened_pieces},
@@ -54,7 +54,8 @@ def _reach(reach: Reach) -> dict[str, Json]:
     }
 
 
-def _loss(loss: Loss, database: str) -> dict[str, Json]:
+def loss_to_json(loss: Loss, database: str) -> dict[str, Json]:
+    """A gap with its cause and cures, as each command names it."""
     return {
         "timeline": loss.timeline.value,
         "start_lsn": str(loss.start),
@@ -63,6 +64,7 @@ def _loss(loss: Loss, database: str) -> dict[str, Json]:
         "before": _instant(loss.before),
         "cause": loss.cause.value,
         "is_harmless": loss.is_harmless,
+        "is_abandoned": loss.is_abandoned,
         "cures": list(cures_of(loss, database)),
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,6 +13,7 @@ from safepoint.backup.summaries_trust import distrust_of
 from safepoint.errors import SafepointError, Unreachable
 from safepoint.migration.status import State as MigrationState
 from safepoint.model.measures import Clock, system_clock
+from safepoint.model.reach import Loss
 from safepoint.monitoring.situation import (
     BackupSeen,
     MigrationsSeen,
@@ -33,6 +35,7 @@ from safepoint.workflows.check_record import last_check
 from safepoint.workflows.held import NOT_READ, Holdings, Proven, first_tier, holdings_of, proofs_of
 from safepoint.workflows.migrate import survey_migrations
 from safepoint.workflows.project import Project
+from safepoint.workflows.wal_losses import look_at_cluster_wal
 from safepoint.workflows.wal_status import look_at_wal_repository
 
 _OF_THE_STORE = ("RP", "ST")
@@ -130,10 +133,29 @@ def _look_at_repository(project: Project, database: DatabaseStrategy) -> _Held:
     try:
         held = holdings_of(repository, database.name)
         proofs = proofs_of(repository)
+        losses = _losses(repository, held)
         distrust = None if held.cluster is None else distrust_of(repository, held.cluster)
     except SafepointError as error:
         return _Held(obstacle=error.message, repository=seen)
-    backups = tuple(
+    return _Held(
+        cluster=held.cluster,
+        backups=_backups_seen(held, proofs),
+        wal=WalSeen(latest=_latest(held, proofs), losses=losses) if held.backups else None,
+        unreadable=held.unreadable,
+        repository=seen,
+        summaries_doubt="" if distrust is None else str(distrust),
+    )
+
+
+def _losses(repository: Repository, held: Holdings) -> tuple[Loss, ...]:
+    """Why the WAL is missing that is; looked for only when some is."""
+    if held.cluster is None or not held.coverage.gaps:
+        return ()
+    return look_at_cluster_wal(repository, held.cluster, held.backups).losses
+
+
+def _backups_seen(held: Holdings, proofs: Mapping[str, Proven]) -> tuple[BackupSeen, ...]:
+    return tuple(
         BackupSeen(
             id=backup.id,
             tier=backup.tier,
@@ -146,15 +168,6 @@ def _look_at_repository(project: Project, database: DatabaseStrategy) -> _Held:
             first_damage=next((f"block {page.block} of {page.path}" for page in backup.damaged_pages), ""),
         )
         for backup in held.backups
-    )
-    wal = WalSeen(latest=_latest(held, proofs), gaps=held.coverage.gaps) if backups else None
-    return _Held(
-        cluster=held.cluster,
-        backups=backups,
-        wal=wal,
-        unreadable=held.unreadable,
-        repository=seen,
-        summaries_doubt="" if distrust is None else str(distrust),
     )
 
 

@@ -46,7 +46,8 @@ def look_at_cluster_wal(repository: Repository, cluster: str, backups: Sequence[
     names = [branch.lineage for branch in followed]
     held = fetch_wal_held(repository, cluster, lineages=names if is_doubtful(branches) else ())
     coverage = held.coverage(backups)
-    evidence = _evidence(repository, cluster, followed, held) if coverage.gaps else None
+    told = [*followed, *(branch for branch in branches if branch.is_abandoned)]
+    evidence = _evidence(repository, cluster, told, held) if coverage.gaps else None
     return ClusterWal(
         branches=branches,
         followed=followed,
@@ -70,8 +71,8 @@ def _followed(branches: Sequence[Branch]) -> tuple[Branch, ...]:
     return tuple(found.values())
 
 
-def _evidence(repository: Repository, cluster: str, followed: Sequence[Branch], held: WalHeld) -> Evidence:
-    stored, expired = _journalled(repository, {wal_folder(cluster, each.lineage): each.timeline for each in followed})
+def _evidence(repository: Repository, cluster: str, branches: Sequence[Branch], held: WalHeld) -> Evidence:
+    stored, expired = _journalled(repository, {wal_folder(cluster, each.lineage): each.timeline for each in branches})
     return Evidence(
         damaged=spans_of(held.lost),
         stored_once=stored,

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, fields, is_dataclass, replace
-from datetime import datetime, timedelta
-from enum import Enum
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
-from typing import cast
 
 import psycopg
 
@@ -17,27 +15,27 @@ from safepoint.backup.coverage import marks_by_timeline, spans_of
 from safepoint.errors import SafepointError
 from safepoint.model.backup import BackupManifest
 from safepoint.model.coverage import Mark, WalPiece
-from safepoint.model.json_value import Json, JsonObject
 from safepoint.model.lsn import Lsn, TimelineId
 from safepoint.model.measures import Clock, system_clock
 from safepoint.model.reach import Loss
+from safepoint.monitoring.wal_gaps import past_losses
 from safepoint.monitoring.wal_report import (
     DEFAULT_RPO,
     DEFAULT_SLOT_LIMIT,
-    ArchiverReport,
     RepositoryReport,
     ServerReport,
     SlotReport,
     WalReport,
+    primary_among,
 )
 from safepoint.postgres.connect import connect
 from safepoint.postgres.replication import slot_name
 from safepoint.postgres.url import DatabaseUrl
-from safepoint.postgres.wal_facts import SlotFacts, WalFacts, fetch_wal_facts
+from safepoint.postgres.wal_facts import WalFacts, fetch_wal_facts
 from safepoint.recovery.slot import STANDBY_SLOTS
 from safepoint.repository import Repository
 from safepoint.strategy import DatabaseStrategy, RepositoryMode, RepositoryStrategy
-from safepoint.workflows.held import backups_of
+from safepoint.workflows.held import NOT_READ, backups_of, proofs_of
 from safepoint.workflows.project import Project
 from safepoint.workflows.stream import replicas_of
 from safepoint.workflows.wal_losses import is_doubtful, look_at_cluster_wal
@@ -50,23 +48,20 @@ def look_at_wal(project: Project, name: str | None, *, clock: Clock = system_clo
     """How the WAL of a database fares; CF004, CF006. What does not answer is said in its place."""
     database = project.self_managed(name)
     repositories = project.strategy.wal_repositories(database.name)
-    seen = [(server, _ask(server, clock)) for server in _servers(project, database)]
-    primary = _primary([facts for _, (facts, _, _) in seen if facts is not None])
+    servers = tuple(_server_report(project, database, server, clock) for server in _servers(project, database))
+    primary = primary_among(servers)
     cluster = primary.system_identifier if primary is not None else None
     held = [_look_at_repository(project, database.name, repository, cluster, primary) for repository in repositories]
     oldest = min((mark for _, marks in held for mark in marks[:1]), key=lambda mark: mark.clock, default=None)
-    rate = _rate(primary, oldest)
     return WalReport(
         database=database.name,
         now=clock() if primary is None else primary.clock,
         is_own_clock=primary is None,
         slot_name=slot_name(database.name),
         rpo_limit=min((scenario.rpo for scenario in project.strategy.scenarios), default=DEFAULT_RPO),
-        servers=tuple(
-            _server_report(project, database, server, facts, skew, obstacle, rate)
-            for server, (facts, skew, obstacle) in seen
-        ),
+        servers=servers,
         repositories=tuple(report for report, _ in held),
+        bytes_per_second=_rate(primary, oldest),
     )
 
 
@@ -74,26 +69,16 @@ def _servers(project: Project, database: DatabaseStrategy) -> tuple[DatabaseUrl,
     return servers_of((project.database_url(database), *replicas_of(project, database)))
 
 
-def _ask(server: DatabaseUrl, clock: Clock) -> tuple[WalFacts | None, timedelta | None, str]:
-    """The facts and how far the server's clock is ahead of this one's, or what kept them from being had."""
-    try:
-        with connect(server.with_parameters(connect_timeout="5")) as connection:
-            fetch_wal_facts(connection)  # the second time nothing has to be planned or loaded
-            before = clock()
-            facts = fetch_wal_facts(connection)
-            after = clock()
-    except SafepointError as error:
-        return None, None, error.message
-    except psycopg.Error as error:
-        return None, None, f"the server answered with an error: {error}"
+def _ask(server: DatabaseUrl, clock: Clock) -> tuple[WalFacts, timedelta]:
+    """The facts, and how far the server's clock is ahead of this one's."""
+    with connect(server.with_parameters(connect_timeout="5")) as connection:
+        fetch_wal_facts(connection)  # the second time nothing has to be planned or loaded
+        before = clock()
+        facts = fetch_wal_facts(connection)
+        after = clock()
     if before <= facts.clock <= after:
-        return facts, timedelta(), ""
-    return facts, facts.clock - before if facts.clock < before else facts.clock - after, ""
-
-
-def _primary(found: Sequence[WalFacts]) -> WalFacts | None:
-    primaries = [facts for facts in found if facts.timeline is not None]
-    return max(primaries, key=lambda facts: facts.timeline or TimelineId(0), default=None)
+        return facts, timedelta()
+    return facts, facts.clock - before if facts.clock < before else facts.clock - after
 
 
 def _rate(primary: WalFacts | None, mark: Mark | None) -> float | None:
@@ -104,52 +89,27 @@ def _rate(primary: WalFacts | None, mark: Mark | None) -> float | None:
     return None if seconds < _FAIR_SECONDS else max(0.0, (primary.position - mark.lsn) / seconds)
 
 
-def _server_report(
-    project: Project,
-    database: DatabaseStrategy,
-    server: DatabaseUrl,
-    facts: WalFacts | None,
-    skew: timedelta | None,
-    obstacle: str,
-    rate: float | None,
-) -> ServerReport:
-    if facts is None:
-        return ServerReport(where=where(server), obstacle=obstacle)
+def _server_report(project: Project, database: DatabaseStrategy, server: DatabaseUrl, clock: Clock) -> ServerReport:
+    """What it says, or what kept that from being had."""
+    try:
+        facts, skew = _ask(server, clock)
+    except SafepointError as error:
+        return ServerReport(where=where(server), obstacle=error.message)
+    except psycopg.Error as error:
+        return ServerReport(where=where(server), obstacle=f"the server answered with an error: {error}")
     wal = project.strategy.wal_of(database.name)
     limit, limit_name = _limit(None if wal is None else wal.slot_limit, facts, database.data)
-    archiver = facts.archiver
-    return ServerReport(
-        where=where(server),
-        clock=facts.clock,
-        skew=skew,
-        is_primary=not facts.is_in_recovery,
-        cluster=facts.system_identifier,
-        timeline=facts.timeline,
-        position=facts.position,
-        bytes_per_second=rate,
-        slots=tuple(_slot_report(slot, slot_name(database.name), limit, limit_name, rate) for slot in facts.slots),
-        archiver=ArchiverReport(**asdict(archiver), is_failing=archiver.is_failing),
+    slots = tuple(
+        SlotReport(
+            facts=slot,
+            is_ours=slot.name == slot_name(database.name),
+            limit=limit,
+            limit_name=limit_name,
+            is_of_restore=slot.name.startswith(STANDBY_SLOTS),
+        )
+        for slot in facts.slots
     )
-
-
-def _slot_report(slot: SlotFacts, ours: str, limit: int, limit_name: str, rate: float | None) -> SlotReport:
-    left = None
-    if rate and slot.held_bytes is not None and slot.held_bytes < limit:
-        left = timedelta(seconds=min((limit - slot.held_bytes) / rate, 1e9))
-    return SlotReport(
-        name=slot.name,
-        kind=slot.kind,
-        is_ours=slot.name == ours,
-        is_active=slot.is_active,
-        restart=slot.restart,
-        wal_status=slot.wal_status,
-        safe_bytes=slot.safe_bytes,
-        held_bytes=slot.held_bytes,
-        limit=limit,
-        limit_name=limit_name,
-        time_left=left,
-        is_of_restore=slot.name.startswith(STANDBY_SLOTS),
-    )
+    return ServerReport(where=where(server), facts=facts, skew=skew, slots=slots)
 
 
 def _limit(stated: int | None, facts: WalFacts, data: Path | None) -> tuple[int, str]:
@@ -198,7 +158,11 @@ def _report_of(
     if is_doubtful(wal.branches):
         repository.wal_pieces(cluster)  # says which lineages are in doubt, and what to do
     report = RepositoryReport(
-        name=name, is_required=is_required, adopted=adopted, gaps=wal.losses, past_gaps=_past(wal.losses, own)
+        name=name,
+        is_required=is_required,
+        adopted=adopted,
+        gaps=wal.losses,
+        past_gaps=_past(repository, wal.losses, own),
     )
     sound = [piece for piece in wal.held.pieces if piece not in wal.held.lost]
     pieces = [piece for piece in sound if piece.timeline not in wal.held.abandoned]
@@ -226,40 +190,16 @@ def _end(pieces: Sequence[WalPiece]) -> tuple[TimelineId, Lsn]:
     return newest, max(span.end for span in spans[newest])
 
 
-def _past(losses: Sequence[Loss], backups: Sequence[BackupManifest]) -> tuple[Loss, ...]:
-    """Those that the newest backup has made an end of."""
-    if not backups:
+def _past(repository: Repository, losses: Sequence[Loss], backups: Sequence[BackupManifest]) -> tuple[Loss, ...]:
+    """Those that the newest backup has made an end of which is not known to be damaged."""
+    if not losses:
         return ()
-    newest = (backups[-1].timeline, backups[-1].start_lsn)
-    return tuple(loss for loss in losses if (loss.timeline, loss.end) <= newest)
+    proofs = proofs_of(repository)
+    sound = [backup for backup in backups if not proofs.get(backup.id, NOT_READ).is_damaged]
+    return past_losses(losses, sound[-1].timeline, sound[-1].start_lsn) if sound else ()
 
 
 def _last_segment(pieces: Sequence[WalPiece]) -> str | None:
     whole = [piece for piece in pieces if not piece.is_partial]
     newest = max(whole, key=lambda piece: (piece.timeline, piece.start), default=None)
     return None if newest is None else newest.name.rpartition("/")[2].partition(".")[0]
-
-
-def report_to_json(report: WalReport) -> JsonObject:
-    """For programs; LSNs as PostgreSQL writes them, durations in seconds, null for unknown."""
-    return {**_object(report), "rpo_seconds": None if report.rpo is None else report.rpo.total_seconds()}
-
-
-def _object(value: object) -> dict[str, Json]:
-    return {item.name: _json(getattr(value, item.name)) for item in fields(cast("WalReport", value))}
-
-
-def _json(value: object) -> Json:
-    match value:
-        case Lsn() | TimelineId():
-            return str(value) if isinstance(value, Lsn) else value.value
-        case timedelta() | datetime():
-            return value.total_seconds() if isinstance(value, timedelta) else value.isoformat()
-        case tuple():
-            return [_json(item) for item in cast("tuple[object, ...]", value)]
-        case Enum():
-            return cast("str", value.value)
-        case _ if is_dataclass(value):
-            return _object(value)
-        case _:
-            return cast("str | int | None", value)

@@ -13,11 +13,12 @@ from safepoint.model.measures import format_bytes, format_duration, format_insta
 from safepoint.monitoring.finding import Finding, State
 from safepoint.monitoring.wal_report import RepositoryReport, ServerReport, SlotReport, WalReport, judge_wal
 from safepoint.workflows.project import load_project
-from safepoint.workflows.wal_status import look_at_wal, report_to_json
+from safepoint.workflows.wal_status import look_at_wal
+from safepoint.workflows.wal_words import wal_report_to_json
 
 _STYLE = {State.GOOD: "green", State.NOTICE: "yellow", State.BAD: "bold red", State.UNKNOWN: "yellow"}
 _QUIET = frozenset({State.GOOD, State.NOTICE})
-_SLOT_COLUMNS = ("server", "slot", "active", "restart", "status", "held", "limit", "reached in")
+_SLOT_COLUMNS = ("server", "slot", "active", "restart_lsn", "wal_status", "held", "limit", "reached in")
 _REPOSITORY_COLUMNS = ("repository", "mode", "last segment", "durable", "behind", "newest mark", "gaps")
 _UNKNOWN = "-"
 
@@ -30,7 +31,7 @@ def status(database: DatabaseArgument = None, config: ConfigOption = None, is_js
     report = look_at_wal(load_project(config), database)
     findings = judge_wal(report)
     if is_json:
-        print_json({**report_to_json(report), "findings": [_as_json(finding) for finding in findings]})
+        print_json({**wal_report_to_json(report), "findings": [_as_json(finding) for finding in findings]})
     else:
         _print(report, findings)
     if any(finding.state not in _QUIET for finding in findings):
@@ -39,9 +40,9 @@ def status(database: DatabaseArgument = None, config: ConfigOption = None, is_js
 
 def _print(report: WalReport, findings: tuple[Finding, ...]) -> None:
     for server in report.servers:
-        data.print(line(_server(server)))
+        data.print(line(_server(server, report.bytes_per_second)))
     data.print()
-    slots = [_slot(server, slot) for server in report.servers for slot in server.slots]
+    slots = [_slot(server, slot, report.bytes_per_second) for server in report.servers for slot in server.slots]
     if slots:
         print_table(_SLOT_COLUMNS, slots)
         data.print()
@@ -53,25 +54,27 @@ def _print(report: WalReport, findings: tuple[Finding, ...]) -> None:
         data.print(line((f"{finding.state.value:<8}", style), f"{finding.check:<11}", finding.fact, cure))
 
 
-def _server(server: ServerReport) -> str:
-    if server.obstacle or server.clock is None:
+def _server(server: ServerReport, bytes_per_second: float | None) -> str:
+    facts = server.facts
+    if facts is None:
         return f"{server.where}: not seen"
-    role = f"primary on timeline {server.timeline}" if server.is_primary else "standby"
-    rate = "" if server.bytes_per_second is None else f", {format_bytes(round(server.bytes_per_second))}/s"
+    rate = "" if bytes_per_second is None else f", {format_bytes(round(bytes_per_second))}/s"
+    role = "standby" if facts.is_in_recovery else f"primary on timeline {facts.timeline}"
     skew = "" if not server.skew else f", clock {server.skew.total_seconds():+.1f} s from this machine's"
-    return f"{server.where}: {role} at {server.position}{rate}{skew}"
+    return f"{server.where}: {role} at {facts.position}{rate if server.is_primary else ''}{skew}"
 
 
-def _slot(server: ServerReport, slot: SlotReport) -> tuple[str, ...]:
+def _slot(server: ServerReport, slot: SlotReport, bytes_per_second: float | None) -> tuple[str, ...]:
+    facts, time_left = slot.facts, slot.time_left(bytes_per_second)
     return (
         server.where,
-        slot.name,
-        "yes" if slot.is_active else "no",
-        str(slot.restart or _UNKNOWN),
-        slot.wal_status or _UNKNOWN,
-        _UNKNOWN if slot.held_bytes is None else format_bytes(max(0, slot.held_bytes)),
+        facts.name,
+        "yes" if facts.is_active else "no",
+        str(facts.restart_lsn or _UNKNOWN),
+        facts.wal_status or _UNKNOWN,
+        _UNKNOWN if facts.held_bytes is None else format_bytes(max(0, facts.held_bytes)),
         format_bytes(slot.limit),
-        _UNKNOWN if slot.time_left is None else format_duration(slot.time_left),
+        _UNKNOWN if time_left is None else format_duration(time_left),
     )
 
 

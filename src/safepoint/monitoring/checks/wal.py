@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-from safepoint.model.coverage import Gap
-from safepoint.model.measures import format_duration, format_instant
+from safepoint.model.measures import format_count, format_duration, format_instant
+from safepoint.model.reach import Loss
 from safepoint.monitoring.finding import Finding, State
 from safepoint.monitoring.situation import OtherWalSeen, Situation
+from safepoint.monitoring.wal_gaps import describe_loss, judge_losses, past_losses
 
 NAME = "wal"
 DEFAULT_RPO = timedelta(hours=1)
@@ -23,9 +25,8 @@ def judge(situation: Situation) -> tuple[Finding, ...]:
     unseen = tuple(_unseen(other) for other in situation.other_wal if other.obstacle)
     if situation.wal is None:
         return (*unseen, _exposure(situation, None))
-    past = tuple(gap for gap in situation.wal.gaps if _is_past(situation, gap))
-    open_gaps = tuple(_gap(situation, gap) for gap in situation.wal.gaps if gap not in past)
-    return (*open_gaps, *_history(past), *unseen, *_late(situation), _exposure(situation, _latest(situation)))
+    gaps = _gaps(situation, situation.wal.losses)
+    return (*gaps, *unseen, *_late(situation), _exposure(situation, _latest(situation)))
 
 
 def _latest(situation: Situation) -> datetime | None:
@@ -56,34 +57,21 @@ def _unseen(other: OtherWalSeen) -> Finding:
     return Finding(check=NAME, state=State.UNKNOWN, fact=fact)
 
 
-def _is_past(situation: Situation, gap: Gap) -> bool:
-    """Whether the newest sound backup needs nothing of it: then only instants before that backup are lost."""
-    if not situation.sound_backups:
-        return False
-    newest = situation.sound_backups[-1]
-    return gap.timeline < newest.timeline or (gap.timeline == newest.timeline and gap.end <= newest.start)
-
-
-def _history(gaps: tuple[Gap, ...]) -> tuple[Finding, ...]:
-    """A notice: nothing can mend it, and a newer backup has made an end of it."""
-    if not gaps:
-        return ()
-    last = gaps[-1]
-    count = "a WAL gap" if len(gaps) == 1 else f"{len(gaps)} WAL gaps"
-    fact = (
-        f"{count} before the newest sound backup, the last on timeline {last.timeline} from {last.start} "
-        f"up to {last.end}: from there to the next backup nothing can be restored"
-    )
-    return (Finding(check=NAME, state=State.NOTICE, fact=fact),)
-
-
-def _gap(situation: Situation, gap: Gap) -> Finding:
-    return Finding(
-        check=NAME,
-        state=State.BAD,
-        fact=f"WAL gap on timeline {gap.timeline}: {gap.start} up to {gap.end} is not held",
-        cure=f"take a new backup: {situation.backup_command}",
-    )
+def _gaps(situation: Situation, losses: tuple[Loss, ...]) -> Iterator[Finding]:
+    """Each gap, as `wal status` has it; those that the newest sound backup made an end of in one notice."""
+    newest = situation.sound_backups[-1:]
+    past = past_losses(losses, newest[0].timeline, newest[0].start) if newest else ()
+    yield from judge_losses([loss for loss in losses if loss not in past], (), situation.database, check=NAME)
+    ended = [loss for loss in past if loss.is_harmful]
+    if ended:
+        count = format_count(len(ended), "gap")
+        fact = (
+            f"{count} before the newest sound backup: from each to the next backup nothing can be restored; the last: "
+            f"{describe_loss(ended[-1])}"
+        )
+        yield Finding(
+            check=NAME, state=State.NOTICE, fact=fact, cure=f"see each: `safepoint coverage {situation.database}`"
+        )
 
 
 def _exposure(situation: Situation, latest: datetime | None) -> Finding:
