@@ -78,8 +78,8 @@ def test_the_abandoned_timeline_is_restored_when_it_is_asked_for(
 ) -> None:
     """By its number, or by its lineage."""
     held = holdings_of(repository, backup.database)
-    branch = next(branch for branch in repository.wal_branches(backup.system_identifier) if branch.timeline == TWO)
-    named = holdings_of(repository, backup.database, lineages=[branch.lineage])
+    stored = next(each for each in repository.wal_lineages(backup.system_identifier) if each.timeline == TWO)
+    named = holdings_of(repository, backup.database, lineages=[stored.name])
 
     for found in (
         choose(parse_target("latest"), held.coverage, held.backups, timeline=TWO),
@@ -92,8 +92,8 @@ def test_coverage_shows_it_as_not_followed(repository: Repository, backup: Backu
     """And counts the newest instant without it."""
     report = coverage_report(repository, backup.database, timedelta(days=1))
 
-    assert [(lane.timeline, lane.is_followed) for lane in report.lanes] == [(ONE, True), (TWO, False)]
-    assert report.lanes[1].reaches[0].end == Lsn(9 * SIZE)
+    assert [(lineage.timeline, lineage.is_followed) for lineage in report.lineages] == [(ONE, True), (TWO, False)]
+    assert report.lineages[1].reaches[0].end == Lsn(9 * SIZE)
     assert report.newest == STOP + timedelta(minutes=6)
     assert report.losses == ()
 

@@ -54,9 +54,9 @@ def test_a_branch_that_is_not_followed_is_shown_with_what_it_reaches() -> None:
 
     report = coverage_report(repository, taken.database, timedelta(days=1))
 
-    first, *others = report.lanes
-    followed = next(lane for lane in others if lane.is_followed)
-    branch = next(lane for lane in others if not lane.is_followed)
+    first, *others = report.lineages
+    followed = next(each for each in others if each.is_followed)
+    branch = next(each for each in others if not each.is_followed)
     assert (first.timeline, followed.timeline, branch.timeline) == (ONE, TWO, TWO)
     assert [reach.end for reach in followed.reaches] == [Lsn(9 * SIZE)]
     assert [reach.end for reach in branch.reaches] == [Lsn(6 * SIZE)]

@@ -75,14 +75,14 @@ def test_the_first_lineage_is_followed_and_another_one_is_refused(repository: Re
 def test_an_adopted_lineage_is_followed_and_the_other_one_is_a_branch(repository: Repository) -> None:
     """Pieces and histories are the adopted one's; the other's can be asked for by name or by its digest."""
     adopt_clone(repository)
-    branches = repository.wal_branches(CLUSTER)
+    branches = repository.wal_lineages(CLUSTER)
     kept = next(branch for branch in branches if not branch.is_followed)
 
     assert followed(repository) == [segment_bytes(segment(5, 2), seed=2)]
     assert repository.read_history(CLUSTER, TWO) == CLONE
     assert (len(branches), kept.timeline, kept.has_history) == (2, TWO, True)
     assert (kept.start, kept.end) == (segment(5, 2).start, segment(5, 2).end)
-    for asked in (kept.lineage, kept.lineage.partition("-")[2], kept.lineage.partition("-")[2][:6]):
+    for asked in (kept.name, kept.name.partition("-")[2], kept.name.partition("-")[2][:6]):
         (piece,) = repository.wal_pieces(CLUSTER, [asked])
         assert repository.read_wal(piece) == segment_bytes(segment(5, 2), seed=1)
         assert repository.read_history(CLUSTER, TWO, [asked]) == PRODUCTION
@@ -125,7 +125,7 @@ def test_a_descendant_that_is_asked_for_brings_its_ancestors(repository: Reposit
     repository.adopt_lineage(CLUSTER, THREE, PRODUCTION_AGAIN, by="a test")
     repository.put_history(CLUSTER, THREE, PRODUCTION_AGAIN)
     repository.adopt_lineage(CLUSTER, TWO, CLONE, by="a test")
-    three = next(branch.lineage for branch in repository.wal_branches(CLUSTER) if branch.timeline == THREE)
+    three = next(branch.name for branch in repository.wal_lineages(CLUSTER) if branch.timeline == THREE)
 
     (piece,) = repository.wal_pieces(CLUSTER, [three])
     assert repository.read_wal(piece) == segment_bytes(segment(5, 2), seed=1)
@@ -187,4 +187,4 @@ def test_a_copy_from_before_an_adoption_follows_it_afterwards(repository: Reposi
     assert report.findings == ()
     assert followed(again) == [segment_bytes(segment(5, 2), seed=2)]
     assert again.read_history(CLUSTER, TWO) == CLONE
-    assert len(again.wal_branches(CLUSTER)) == 2
+    assert len(again.wal_lineages(CLUSTER)) == 2

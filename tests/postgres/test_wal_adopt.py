@@ -161,7 +161,7 @@ def test_a_second_clone_is_refused_until_it_is_adopted(family: Family) -> None:
             wait_until(lambda: all(name.startswith("00000001") for name in waiting(second)))
         history = (second.data / "pg_wal/00000002.history").read_bytes()
         again = archiving.reopened(family.directory)
-        branches = [branch for branch in again.wal_branches(family.cluster) if branch.timeline == TWO]
+        branches = [branch for branch in again.wal_lineages(family.cluster) if branch.timeline == TWO]
 
         assert again.read_history(family.cluster, TWO) == history
         assert sorted(branch.is_followed for branch in branches) == [False, True]

@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 from coverage_samples import ONE, TWO, at
 from safepoint.evidence.coverage_picture import coverage_svg
 from safepoint.model.lsn import Lsn
-from safepoint.model.reach import Cause, CoverageReport, Lane, Loss, Reach, Within
+from safepoint.model.reach import Cause, CoverageReport, Lineage, Loss, Reach, Within
 from safepoint.model.speed import Speed
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -36,23 +36,23 @@ def loss(after: datetime | None, before: datetime | None) -> Loss:
     )
 
 
-def drawn(*lanes: Lane, losses: tuple[Loss, ...] = (), database: str = "shop") -> ET.Element:
+def drawn(*lineages: Lineage, losses: tuple[Loss, ...] = (), database: str = "shop") -> ET.Element:
     """The picture, which must be XML."""
     report = CoverageReport(
         database=database,
         cluster="7",
         newest=at(10),
         window_start=at(2),
-        lanes=lanes,
+        lineages=lineages,
         losses=losses,
         speed=Speed(write=None, replay=None, other_seconds=0, restores=0),
     )
     return ET.fromstring(coverage_svg(report, {"damaged": "an object <is> damaged"}))  # noqa: S314 - our own
 
 
-def lane(*reaches: Reach, is_followed: bool = True) -> Lane:
+def lineage(*reaches: Reach, is_followed: bool = True) -> Lineage:
     number = ONE if is_followed else TWO
-    return Lane(timeline=number, lineage=f"{number.hexadecimal}-0123", is_followed=is_followed, reaches=reaches)
+    return Lineage(timeline=number, name=f"{number.hexadecimal}-0123", is_followed=is_followed, reaches=reaches)
 
 
 def rectangles(picture: ET.Element, kind: str) -> list[tuple[float, float]]:
@@ -63,7 +63,7 @@ def rectangles(picture: ET.Element, kind: str) -> list[tuple[float, float]]:
 
 def test_bars_lie_where_their_instants_are() -> None:
     """Half of the time takes half of the width; what precedes the window has a kind of its own."""
-    picture = drawn(lane(reach(at(0), at(5), Within.BEFORE), reach(at(5), at(10))))
+    picture = drawn(lineage(reach(at(0), at(5), Within.BEFORE), reach(at(5), at(10))))
 
     ((before, half),) = rectangles(picture, "before")
     ((within, other_half),) = rectangles(picture, "reach")
@@ -73,7 +73,7 @@ def test_bars_lie_where_their_instants_are() -> None:
 
 def test_a_gap_is_a_block_with_a_number_and_a_line_of_words() -> None:
     """One that no mark dates has the words alone."""
-    picture = drawn(lane(reach(at(0), at(10))), losses=(loss(at(4), at(6)), loss(None, None)))
+    picture = drawn(lineage(reach(at(0), at(10))), losses=(loss(at(4), at(6)), loss(None, None)))
 
     assert len(rectangles(picture, "gap")) == 1
     words = [each.text or "" for each in picture.iter(f"{SVG}text")]
@@ -82,7 +82,7 @@ def test_a_gap_is_a_block_with_a_number_and_a_line_of_words() -> None:
 
 def test_where_no_time_is_known_a_stub_says_so() -> None:
     """Nothing is drawn as if it were known."""
-    picture = drawn(lane(reach(at(0), None), reach(None, None)))
+    picture = drawn(lineage(reach(at(0), None), reach(None, None)))
 
     assert len(rectangles(picture, "stub")) == 1
     assert any("unknown to unknown" in (each.text or "") for each in picture.iter(f"{SVG}text"))
@@ -90,7 +90,7 @@ def test_where_no_time_is_known_a_stub_says_so() -> None:
 
 def test_a_branch_that_is_not_followed_is_drawn_apart() -> None:
     """It must be asked for."""
-    picture = drawn(lane(reach(at(0), at(10))), lane(reach(at(3), at(4)), is_followed=False))
+    picture = drawn(lineage(reach(at(0), at(10))), lineage(reach(at(3), at(4)), is_followed=False))
 
     assert len(rectangles(picture, "other")) == 1
     assert any("not followed" in (each.text or "") for each in picture.iter(f"{SVG}text"))
@@ -111,7 +111,7 @@ def test_no_name_can_break_out_of_the_text() -> None:
 
 def test_it_needs_nothing_from_outside() -> None:
     """No link, no image, no font to be fetched."""
-    text = ET.tostring(drawn(lane(reach(at(0), at(10))))).decode()
+    text = ET.tostring(drawn(lineage(reach(at(0), at(10))))).decode()
 
     assert "href" not in text
     assert "url(" not in text

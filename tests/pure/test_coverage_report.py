@@ -16,7 +16,7 @@ from safepoint.backup.reach import Evidence, losses_of, reaches_of, window_start
 from safepoint.model.backup import BackupManifest
 from safepoint.model.coverage import Coverage, Mark, WalPiece
 from safepoint.model.lsn import Lsn, TimelineId
-from safepoint.model.reach import Cause, CoverageReport, Lane, Loss, Reach, Within
+from safepoint.model.reach import Cause, CoverageReport, Lineage, Loss, Reach, Within
 from safepoint.model.speed import Speed, speed_of
 
 UNKNOWN = Speed(write=None, replay=None, other_seconds=0.0, restores=0)
@@ -73,7 +73,7 @@ def test_a_gap_between_two_backups_ends_the_first_ones_stretch() -> None:
 
 
 def test_a_timeline_promoted_to_begins_with_the_segment_of_the_switch() -> None:
-    """Before it, the old timeline's own lane speaks; its first instant is what its first mark tells."""
+    """Before it, the old timeline's own lineage speaks; its first instant is what its first mark tells."""
     pieces = [*segments(1, 5), *segments(4, 8, TWO)]
     coverage = coverage_of([EARLY], pieces, marked(pieces), {TWO: history((ONE, 4))})
 
@@ -126,7 +126,7 @@ def test_a_window_is_covered_when_no_instant_in_it_is_missing(
         cluster="7",
         newest=at(9),
         window_start=at(from_minute),
-        lanes=(Lane(timeline=ONE, lineage="", is_followed=True, reaches=reaches(coverage, [EARLY, LATE])),),
+        lineages=(Lineage(timeline=ONE, name="", is_followed=True, reaches=reaches(coverage, [EARLY, LATE])),),
         losses=(),
         speed=UNKNOWN,
     )

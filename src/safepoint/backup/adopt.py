@@ -82,11 +82,11 @@ def candidate_at(url: DatabaseUrl) -> Candidate:
 def require_adoptable(candidate: Candidate, repositories: Sequence[Repository]) -> None:
     """WL011 for a restored copy whose lineage is held already: it is production's, because nobody promoted the copy."""
     for repository in repositories if candidate.copy_of else ():
-        for branch in repository.wal_branches(candidate.cluster):
-            if branch.start is None or branch.timeline != candidate.timeline:
+        for stored in repository.wal_lineages(candidate.cluster):
+            if stored.start is None or stored.timeline != candidate.timeline:
                 continue
-            if repository.lineage_of(candidate.timeline, candidate.history) == branch.lineage:
-                raise _not_promoted(candidate.place, f"WAL of {branch.lineage}, its own lineage, is in the repository")
+            if repository.lineage_of(candidate.timeline, candidate.history) == stored.name:
+                raise _not_promoted(candidate.place, f"WAL of {stored.name}, its own lineage, is in the repository")
 
 
 def record_adoption(candidate: Candidate, repository: Repository, *, by: str) -> None:

@@ -1,4 +1,4 @@
-"""The picture of what can be restored: a lane for each lineage of WAL, over time. Pure SVG text, nothing from outside.
+"""The picture of what can be restored: a row for each lineage of WAL, over time. Pure SVG text, nothing from outside.
 
 A bar is what one backup restores; what the window does not keep is paler, a gap is red, and where no mark tells the
 time the bar ends in a stub that says so.
@@ -12,13 +12,13 @@ from datetime import UTC, datetime, timedelta
 from html import escape
 
 from safepoint.model.measures import format_bytes, format_duration, format_instant
-from safepoint.model.reach import CoverageReport, Lane, Loss, Reach, Within
+from safepoint.model.reach import CoverageReport, Lineage, Loss, Reach, Within
 
 _WIDTH = 960
 _LEFT = 150
 _RIGHT = 24
 _TOP = 56
-_LANE = 52
+_ROW = 52
 _BAR = 22
 _STUB = 5.0
 _LINE = 20
@@ -55,8 +55,8 @@ class _Scale:
 def coverage_svg(report: CoverageReport, causes: Mapping[str, str]) -> str:
     """An SVG document, 960 units wide. `causes` are words for the causes of gaps, by their values."""
     scale = _scale_of(report)
-    lanes = list(report.lanes)
-    base = _TOP + _LANE * max(len(lanes), 1)
+    lineages = list(report.lineages)
+    base = _TOP + _ROW * max(len(lineages), 1)
     shown = report.losses[:_SHOWN]
     height = base + 3 * _LINE + _LINE * (len(shown) + 2)
     size = f'viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}"'
@@ -70,9 +70,9 @@ def coverage_svg(report: CoverageReport, causes: Mapping[str, str]) -> str:
         parts.append(f'<text x="16" y="{_TOP + 20}" class="faint">no instant is known</text>')
     else:
         parts += _axis(scale, base)
-        for number, lane in enumerate(lanes):
-            parts += _lane(lane, scale, _TOP + number * _LANE)
-        parts += _gaps(shown, lanes, scale)
+        for number, lineage in enumerate(lineages):
+            parts += _lineage(lineage, scale, _TOP + number * _ROW)
+        parts += _gaps(shown, lineages, scale)
         parts += _window(report, scale, base)
     parts += _legend(report, shown, base + 2 * _LINE + 12, causes)
     return "\n".join([*parts, "</svg>"]) + "\n"
@@ -90,7 +90,7 @@ def _heading(report: CoverageReport) -> str:
 
 def _scale_of(report: CoverageReport) -> _Scale | None:
     """From the first instant to the newest, those around gaps included; None when none is known."""
-    reaches = [reach for lane in report.lanes for reach in lane.reaches]
+    reaches = [reach for lineage in report.lineages for reach in lineage.reaches]
     instants = [reach.earliest for reach in reaches] + [reach.latest for reach in reaches]
     instants += [loss.after for loss in report.losses] + [loss.before for loss in report.losses]
     known = [instant for instant in instants if instant is not None]
@@ -112,23 +112,23 @@ def _axis(scale: _Scale, base: int) -> Iterator[str]:
         yield f'<text class="faint" x="{x:.1f}" y="{base + _LINE}" text-anchor="{anchor}">{label}</text>'
 
 
-def _lane(lane: Lane, scale: _Scale, top: int) -> Iterator[str]:
-    yield f'<text x="16" y="{top + 15}">timeline {lane.timeline}</text>'
-    told = lane.lineage[_DIGEST] if lane.is_followed else f"{lane.lineage[_DIGEST]}, not followed"
+def _lineage(lineage: Lineage, scale: _Scale, top: int) -> Iterator[str]:
+    yield f'<text x="16" y="{top + 15}">timeline {lineage.timeline}</text>'
+    told = lineage.name[_DIGEST] if lineage.is_followed else f"{lineage.name[_DIGEST]}, not followed"
     yield f'<text class="faint" x="16" y="{top + 31}" font-size="11">{_text(told)}</text>'
-    if not lane.reaches:
+    if not lineage.reaches:
         yield f'<text class="faint" x="{_LEFT}" y="{top + 16}">no backup leads here</text>'
-    for reach in lane.reaches:
-        yield from _bar(reach, lane, scale, top)
+    for reach in lineage.reaches:
+        yield from _bar(reach, lineage, scale, top)
 
 
-def _bar(reach: Reach, lane: Lane, scale: _Scale, top: int) -> Iterator[str]:
+def _bar(reach: Reach, lineage: Lineage, scale: _Scale, top: int) -> Iterator[str]:
     known = reach.earliest or reach.latest
     if known is None:
         yield f'<text class="faint" x="{_LEFT}" y="{top + 16}">{_text(_told(reach))}</text>'
         return
     left, right = scale.x(known), scale.x(reach.latest or known)
-    kind = "other" if not lane.is_followed else "before" if reach.within is Within.BEFORE else "reach"
+    kind = "other" if not lineage.is_followed else "before" if reach.within is Within.BEFORE else "reach"
     title = f"<title>{_text(_told(reach))}</title>"
     width = max(right - left, 1.5)
     yield f'<rect class="{kind}" x="{left:.1f}" y="{top}" width="{width:.1f}" height="{_BAR}">{title}</rect>'
@@ -148,15 +148,17 @@ def _told(reach: Reach) -> str:
     )
 
 
-def _gaps(losses: Sequence[Loss], lanes: Sequence[Lane], scale: _Scale) -> Iterator[str]:
-    """Numbered blocks on the lane that is followed; one that no mark dates stands in the legend alone."""
+def _gaps(losses: Sequence[Loss], lineages: Sequence[Lineage], scale: _Scale) -> Iterator[str]:
+    """Numbered blocks in the row of the lineage that is followed; one that no mark dates stands in the legend alone."""
     for number, loss in enumerate(losses, start=1):
-        lane = next((at for at, lane in enumerate(lanes) if lane.timeline == loss.timeline and lane.is_followed), None)
+        row = next(
+            (at for at, each in enumerate(lineages) if each.is_followed and each.timeline == loss.timeline), None
+        )
         after, before = loss.after or loss.before, loss.before or loss.after
-        if lane is None or after is None or before is None:
+        if row is None or after is None or before is None:
             continue
         left, right = scale.x(after), scale.x(before)
-        top = _TOP + lane * _LANE
+        top = _TOP + row * _ROW
         yield (
             f'<rect class="gap" x="{left:.1f}" y="{top}" width="{max(right - left, 3):.1f}" height="{_BAR}"/>'
             f'<text x="{(left + right) / 2:.1f}" y="{top + _BAR + 15}" text-anchor="middle">{number}</text>'

@@ -82,18 +82,18 @@ class Loss:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lane:
-    """One lineage of a timeline; `lineage` is the name of its folder. One that is not followed must be asked for."""
+class Lineage:
+    """One lineage of WAL; `name` is that of its folder. One that is not followed must be asked for."""
 
     timeline: TimelineId
-    lineage: str
+    name: str
     is_followed: bool
     reaches: tuple[Reach, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoverageReport:
-    """Everything that can be restored of a database, lane by lane, and what cannot.
+    """Everything that can be restored of a database, lineage by lineage, and what cannot.
 
     The window begins at `window_start` (None: no window is stated, or no instant is known). `unreadable` manifests may
     hide backups. Of `pieces` of WAL, which are all listed, `opened_pieces` were opened: damage elsewhere is not seen.
@@ -103,7 +103,7 @@ class CoverageReport:
     cluster: str | None
     newest: datetime | None
     window_start: datetime | None
-    lanes: tuple[Lane, ...]
+    lineages: tuple[Lineage, ...]
     losses: tuple[Loss, ...]
     speed: Speed
     unreadable: tuple[str, ...] = ()
@@ -138,8 +138,8 @@ class CoverageReport:
     def _stretches(self) -> list[tuple[datetime, datetime]]:
         return [
             (reach.earliest, reach.latest or reach.earliest)
-            for lane in self.lanes
-            if lane.is_followed
-            for reach in lane.reaches
+            for lineage in self.lineages
+            if lineage.is_followed
+            for reach in lineage.reaches
             if reach.earliest is not None
         ]

@@ -44,7 +44,7 @@ from safepoint.repository.sealing import keys, objects
 from safepoint.repository.sealing.seal import DEFAULT_LEVEL, Keyring, Kind
 from safepoint.repository.wal import WalArchive
 from safepoint.repository.wal_journal import WalJournal
-from safepoint.repository.wal_lineages import ADOPTIONS, Branch, Followed
+from safepoint.repository.wal_lineages import ADOPTIONS, Followed, StoredLineage
 from safepoint.stores.port import Data, Store
 
 if TYPE_CHECKING:
@@ -267,9 +267,9 @@ class Repository:
         """
         return self._wal.pieces(cluster, lineages)
 
-    def wal_branches(self, cluster: str) -> tuple[Branch, ...]:
+    def wal_lineages(self, cluster: str) -> tuple[StoredLineage, ...]:
         """Every lineage of the cluster's timelines of which anything is stored."""
-        return self._wal.branches(cluster)
+        return self._wal.lineages(cluster)
 
     def lineage_of(self, timeline: TimelineId, history: bytes) -> str:
         """What this repository calls the lineage of a timeline with this history."""

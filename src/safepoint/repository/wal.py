@@ -38,7 +38,7 @@ from safepoint.repository.names import (
 from safepoint.repository.sealing.objects import Opened, broken, read_facts, read_object, seal_object
 from safepoint.repository.sealing.seal import Keyring, Kind
 from safepoint.repository.wal_commits import commits_fact, commits_of
-from safepoint.repository.wal_lineages import Branch, Followed, Lineages, by_timeline
+from safepoint.repository.wal_lineages import Followed, Lineages, StoredLineage, by_timeline
 from safepoint.stores.port import Data, NotFound, Store
 
 _RANGES_FIRST = (RANGES_PREFIX, WAL_PREFIX)
@@ -115,9 +115,9 @@ class WalArchive:
         ]
         return tuple(sorted(pieces, key=lambda piece: (piece.timeline, piece.start, piece.end, piece.is_partial)))
 
-    def branches(self, cluster: str) -> tuple[Branch, ...]:
+    def lineages(self, cluster: str) -> tuple[StoredLineage, ...]:
         """All lineages of which anything is stored, and which of them are followed."""
-        return self._lineages.branches(_checked(cluster))
+        return self._lineages.all_stored(_checked(cluster))
 
     def lineage_of(self, timeline: TimelineId, history: bytes) -> str:
         """As in the name of its folder."""
@@ -128,7 +128,7 @@ class WalArchive:
 
         Later timelines of which WAL is held by now are abandoned with it.
         """
-        held = by_timeline(branch.lineage for branch in self.branches(cluster))
+        held = by_timeline(stored.name for stored in self.lineages(cluster))
         return {
             "cluster": _checked(cluster),
             "timeline": timeline.value,

@@ -40,7 +40,7 @@ Found = Mapping[TimelineId, AbstractSet[str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Branch:
+class StoredLineage:
     """A lineage of which something is stored: WAL from `start` to `end` (None: its history alone), maybe with holes.
 
     `is_followed`: coverage and restores take this one unless told otherwise. `is_abandoned`: an earlier timeline was
@@ -48,7 +48,7 @@ class Branch:
     """
 
     timeline: TimelineId
-    lineage: str
+    name: str
     is_followed: bool
     has_history: bool
     start: Lsn | None
@@ -153,7 +153,7 @@ class Lineages:
         name = f"{wal_folder(cluster, lineage)}/{_timeline_of(lineage).history_name}"
         return read_object(self._store, self._keyring, Kind.HISTORY, name).body
 
-    def branches(self, cluster: str) -> tuple[Branch, ...]:
+    def all_stored(self, cluster: str) -> tuple[StoredLineage, ...]:
         """All that is stored, by timeline and digest. No lineage of a timeline is followed when that is in doubt."""
         places = [
             place
@@ -164,7 +164,7 @@ class Lineages:
         found = by_timeline(place.lineage for place in places)
         adopted = self._adopted_if(cluster, is_needed=any(len(names) > 1 for names in found.values()))
         abandoned = self.abandoned(cluster, found)
-        result: list[Branch] = []
+        result: list[StoredLineage] = []
         for lineage in sorted({place.lineage for place in places}):
             timeline = _timeline_of(lineage)
             own = [place for place in places if place.lineage == lineage]
@@ -172,9 +172,9 @@ class Lineages:
             ends = [span for span in spans if span]
             is_chosen = len(found[timeline]) == 1 or adopted.get(timeline) == lineage
             result.append(
-                Branch(
+                StoredLineage(
                     timeline=timeline,
-                    lineage=lineage,
+                    name=lineage,
                     is_followed=is_chosen and timeline not in abandoned,
                     is_abandoned=is_chosen and timeline in abandoned,
                     has_history=any(place.leaf == timeline.history_name for place in own),

@@ -121,8 +121,8 @@ def _others(
 ) -> list[tuple[str, str]]:
     """What claims the same timeline and becomes a branch."""
     return [
-        (f"a branch in {name}", f"{branch.lineage}, up to {branch.end or 'its history alone'}")
+        (f"a branch in {name}", f"{stored.name}, up to {stored.end or 'its history alone'}")
         for name, repository in repositories.items()
-        for branch in repository.wal_branches(candidate.cluster)
-        if branch.timeline == candidate.timeline and branch.lineage != lineages[name]
+        for stored in repository.wal_lineages(candidate.cluster)
+        if stored.timeline == candidate.timeline and stored.name != lineages[name]
     ]

@@ -12,10 +12,10 @@ from safepoint.backup.fetch_coverage import fetch_wal_held
 from safepoint.backup.reach import reaches_of, window_start_of
 from safepoint.model.backup import BackupManifest
 from safepoint.model.coverage import Coverage
-from safepoint.model.reach import CoverageReport, Lane
+from safepoint.model.reach import CoverageReport, Lineage
 from safepoint.model.speed import speed_of
 from safepoint.repository import Repository
-from safepoint.repository.wal_lineages import Branch
+from safepoint.repository.wal_lineages import StoredLineage
 from safepoint.strategy import Strategy
 from safepoint.workflows.held import only_cluster, restores_on_record
 from safepoint.workflows.wal_losses import look_at_cluster_wal
@@ -41,7 +41,7 @@ def coverage_report(repository: Repository, database: str, keep: timedelta | Non
         cluster=cluster,
         newest=None,
         window_start=None,
-        lanes=(),
+        lineages=(),
         losses=(),
         speed=speed_of(restores_on_record(repository), backups),
         unreadable=unreadable,
@@ -59,24 +59,24 @@ def _filled(
     wal = look_at_cluster_wal(repository, cluster, backups)
     newest, window_start = window_start_of(wal.coverage, keep)
 
-    def lane(branch: Branch) -> Lane:
-        found = wal.coverage if branch in wal.followed else _of_branch(repository, cluster, branch, backups)
-        reaches = reaches_of(found, backups, branch.timeline, speed=report.speed, window_start=window_start)
-        return Lane(timeline=branch.timeline, lineage=branch.lineage, is_followed=branch.is_followed, reaches=reaches)
+    def lineage(stored: StoredLineage) -> Lineage:
+        found = wal.coverage if stored in wal.followed else _along(repository, cluster, stored, backups)
+        reaches = reaches_of(found, backups, stored.timeline, speed=report.speed, window_start=window_start)
+        return Lineage(timeline=stored.timeline, name=stored.name, is_followed=stored.is_followed, reaches=reaches)
 
     return replace(
         report,
         newest=newest,
         window_start=window_start,
-        lanes=tuple(lane(branch) for branch in wal.branches),
+        lineages=tuple(lineage(stored) for stored in wal.lineages),
         losses=wal.losses,
         pieces=len(wal.held.pieces),
         opened_pieces=wal.held.opened,
     )
 
 
-def _of_branch(repository: Repository, cluster: str, branch: Branch, backups: Sequence[BackupManifest]) -> Coverage:
+def _along(repository: Repository, cluster: str, stored: StoredLineage, backups: Sequence[BackupManifest]) -> Coverage:
     """Coverage along a lineage that is not followed; nothing where its own history cannot be read."""
     with suppress(errors.Damaged):
-        return fetch_wal_held(repository, cluster, lineages=[branch.lineage]).coverage(backups)
+        return fetch_wal_held(repository, cluster, lineages=[stored.name]).coverage(backups)
     return Coverage(intervals=(), gaps=())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from safepoint.model.json_value import Json
-from safepoint.model.reach import CoverageReport, Lane, Loss, Reach
+from safepoint.model.reach import CoverageReport, Lineage, Loss, Reach
 from safepoint.model.speed import Speed
 from safepoint.monitoring.wal_gaps import cures_of
 
@@ -21,7 +21,7 @@ def coverage_report_to_json(report: CoverageReport) -> dict[str, Json]:
             "restorable_from": _instant(report.restorable_from),
             "is_covered": report.is_window_covered,
         },
-        "lineages": [_lane(lane) for lane in report.lanes],
+        "lineages": [_lineage(lineage) for lineage in report.lineages],
         "gaps": [loss_to_json(loss, report.database) for loss in report.losses],
         "speed": _speed(report.speed),
         "unreadable": list(report.unreadable),
@@ -29,12 +29,12 @@ def coverage_report_to_json(report: CoverageReport) -> dict[str, Json]:
     }
 
 
-def _lane(lane: Lane) -> dict[str, Json]:
+def _lineage(lineage: Lineage) -> dict[str, Json]:
     return {
-        "timeline": lane.timeline.value,
-        "lineage": lane.lineage,
-        "is_followed": lane.is_followed,
-        "restorable": [_reach(reach) for reach in lane.reaches],
+        "timeline": lineage.timeline.value,
+        "lineage": lineage.name,
+        "is_followed": lineage.is_followed,
+        "restorable": [_reach(reach) for reach in lineage.reaches],
     }
 
 

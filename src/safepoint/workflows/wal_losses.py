@@ -22,15 +22,15 @@ from safepoint.repository.commit.journal_audit import readable_entries
 from safepoint.repository.commit.journal_entry import Entry
 from safepoint.repository.commit.journal_event import EventKind, JournalEvent
 from safepoint.repository.names import wal_folder
-from safepoint.repository.wal_lineages import Branch
+from safepoint.repository.wal_lineages import StoredLineage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterWal:
     """Of each timeline the lineage that is followed (`followed`), or the first one where nobody said which."""
 
-    branches: tuple[Branch, ...]
-    followed: tuple[Branch, ...]
+    lineages: tuple[StoredLineage, ...]
+    followed: tuple[StoredLineage, ...]
     held: WalHeld
     coverage: Coverage
     losses: tuple[Loss, ...]
@@ -41,15 +41,15 @@ def look_at_cluster_wal(repository: Repository, cluster: str, backups: Sequence[
 
     Reads records, and of WAL a few facts; the journal when something is missing.
     """
-    branches = tuple(branch for branch in repository.wal_branches(cluster) if branch.start is not None)
-    followed = _followed(branches)
-    names = [branch.lineage for branch in followed]
-    held = fetch_wal_held(repository, cluster, lineages=names if is_doubtful(branches) else ())
+    lineages = tuple(lineage for lineage in repository.wal_lineages(cluster) if lineage.start is not None)
+    followed = _followed(lineages)
+    names = [lineage.name for lineage in followed]
+    held = fetch_wal_held(repository, cluster, lineages=names if is_doubtful(lineages) else ())
     coverage = held.coverage(backups)
-    told = [*followed, *(branch for branch in branches if branch.is_abandoned)]
+    told = [*followed, *(lineage for lineage in lineages if lineage.is_abandoned)]
     evidence = _evidence(repository, cluster, told, held) if coverage.gaps else None
     return ClusterWal(
-        branches=branches,
+        lineages=lineages,
         followed=followed,
         held=held,
         coverage=coverage,
@@ -57,22 +57,22 @@ def look_at_cluster_wal(repository: Repository, cluster: str, backups: Sequence[
     )
 
 
-def is_doubtful(branches: Sequence[Branch]) -> bool:
+def is_doubtful(lineages: Sequence[StoredLineage]) -> bool:
     """Whether there is a timeline of which two lineages are stored, and neither was adopted."""
-    sure = {branch.timeline for branch in branches if branch.is_followed or branch.is_abandoned}
-    return any(branch.timeline not in sure for branch in branches)
+    sure = {lineage.timeline for lineage in lineages if lineage.is_followed or lineage.is_abandoned}
+    return any(lineage.timeline not in sure for lineage in lineages)
 
 
-def _followed(branches: Sequence[Branch]) -> tuple[Branch, ...]:
-    found: dict[TimelineId, Branch] = {}
-    for branch in sorted(branches, key=lambda branch: not branch.is_followed):
-        if not branch.is_abandoned:
-            found.setdefault(branch.timeline, branch)
+def _followed(lineages: Sequence[StoredLineage]) -> tuple[StoredLineage, ...]:
+    found: dict[TimelineId, StoredLineage] = {}
+    for lineage in sorted(lineages, key=lambda lineage: not lineage.is_followed):
+        if not lineage.is_abandoned:
+            found.setdefault(lineage.timeline, lineage)
     return tuple(found.values())
 
 
-def _evidence(repository: Repository, cluster: str, branches: Sequence[Branch], held: WalHeld) -> Evidence:
-    stored, expired = _journalled(repository, {wal_folder(cluster, each.lineage): each.timeline for each in branches})
+def _evidence(repository: Repository, cluster: str, lineages: Sequence[StoredLineage], held: WalHeld) -> Evidence:
+    stored, expired = _journalled(repository, {wal_folder(cluster, each.name): each.timeline for each in lineages})
     return Evidence(
         damaged=spans_of(held.lost),
         stored_once=stored,

@@ -155,7 +155,7 @@ def _report_of(
     adopted = repository.newest_adoption(cluster).timeline
     own = [backup for backup in backups if backup.system_identifier == cluster]
     wal = look_at_cluster_wal(repository, cluster, own)
-    if is_doubtful(wal.branches):
+    if is_doubtful(wal.lineages):
         repository.wal_pieces(cluster)  # says which lineages are in doubt, and what to do
     report = RepositoryReport(
         name=name,

@@ -24,7 +24,7 @@ from safepoint.errors import ExitCode
 from safepoint.evidence.coverage_picture import coverage_svg
 from safepoint.files import write_durably
 from safepoint.model.measures import format_bytes, format_count, format_duration, format_instant
-from safepoint.model.reach import CoverageReport, Lane, Reach, Within
+from safepoint.model.reach import CoverageReport, Lineage, Reach, Within
 from safepoint.monitoring.wal_gaps import CAUSES, cures_of, describe_loss
 from safepoint.repository import Repository
 from safepoint.workflows.coverage import coverage_report, keep_of
@@ -99,9 +99,9 @@ def _draw(report: CoverageReport, path: Path) -> None:
 
 def _print(report: CoverageReport) -> None:
     print_facts(_facts(report))
-    if any(lane.reaches for lane in report.lanes):
+    if any(lineage.reaches for lineage in report.lineages):
         data.print()
-        print_table(_COLUMNS, (_row(lane, reach) for lane in report.lanes for reach in lane.reaches))
+        print_table(_COLUMNS, (_row(lineage, reach) for lineage in report.lineages for reach in lineage.reaches))
     for loss in report.losses:
         data.print()
         data.print(f"gap: {describe_loss(loss)}")
@@ -158,9 +158,9 @@ def _gaps(report: CoverageReport) -> str:
     return format_count(len(report.harmful), "gap") + (f", and {harmless} that no backup needs" if harmless else "")
 
 
-def _row(lane: Lane, reach: Reach) -> tuple[str, ...]:
+def _row(lineage: Lineage, reach: Reach) -> tuple[str, ...]:
     return (
-        str(lane.timeline) if lane.is_followed else f"{lane.timeline}, not followed: --lineage {lane.lineage}",
+        str(lineage.timeline) if lineage.is_followed else f"{lineage.timeline}, not followed: --lineage {lineage.name}",
         reach.backup_id,
         str(reach.start),
         str(reach.end),
