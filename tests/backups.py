@@ -22,7 +22,7 @@ from safepoint.backup.receiver_state import ReceiverState
 from safepoint.backup.sources.choice import BY_STREAM, Choice
 from safepoint.errors import SafepointError
 from safepoint.model.backup import BackupManifest
-from safepoint.model.coverage import Mark, WalPiece
+from safepoint.model.coverage import Coverage, Mark, WalPiece
 from safepoint.model.json_value import JsonObject
 from safepoint.model.lsn import Lsn
 from safepoint.model.measures import system_clock
@@ -236,9 +236,15 @@ def server_clock(connection: Connection[Any]) -> datetime:
     return row[0]
 
 
+def whole_coverage(repository: Repository, cluster: str) -> Coverage:
+    """What can be restored of the cluster, from every backup of it that the repository holds."""
+    backups = [backup for backup in repository.backups() if backup.system_identifier == cluster]
+    return fetch_coverage(repository, cluster, backups)
+
+
 def pin(repository: Repository, backup: BackupManifest, to: str) -> PinnedRecovery:
     """The recovery that `--to` chooses among everything the repository holds of the backup's cluster."""
-    coverage = fetch_coverage(repository, backup.system_identifier)
+    coverage = whole_coverage(repository, backup.system_identifier)
     return choose(parse_target(to), coverage, repository.backups())
 
 

@@ -19,10 +19,9 @@ from typing import Any
 from psycopg import Connection
 
 import servers
-from backups import flushed, server_clock, wait_until
+from backups import flushed, server_clock, wait_until, whole_coverage
 from fake_clock import FakeClock
 from restoring import writing
-from safepoint.backup.fetch_coverage import fetch_coverage
 from safepoint.model.coverage import Coverage
 from safepoint.postgres.cluster import Cluster
 from safepoint.postgres.connect import connect
@@ -66,7 +65,7 @@ class Recorded:
         """What the repository says can be restored."""
         repository = open_repository(open_store(f"file:{self.root / 'repository'}"), None)
         (cluster,) = {backup.system_identifier for backup in repository.backups()}
-        return fetch_coverage(repository, cluster)
+        return whole_coverage(repository, cluster)
 
     def random_instants(self, count: int, chance: random.Random) -> list[datetime]:
         """Instants that coverage promises, with their microseconds: evenly in time, one in five that of a commit."""

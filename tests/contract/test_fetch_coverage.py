@@ -32,7 +32,7 @@ def test_a_damaged_piece_is_a_gap_and_hides_nothing_else(tmp_path: Path) -> None
         (damaged,) = root.rglob(f"*{number:08X}.1MB")
         damaged.write_bytes(b"")
 
-        coverage = fetch_coverage(repository, "7")
+        coverage = fetch_coverage(repository, "7", [])
 
         assert coverage.gaps == (Gap(timeline=ONE, start=Lsn(number * SIZE), end=Lsn((number + 1) * SIZE)),)
 

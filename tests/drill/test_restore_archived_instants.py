@@ -17,9 +17,9 @@ from backups import (
     DATABASE,
     restored,
     take_backup,
+    whole_coverage,
 )
 from safepoint import errors
-from safepoint.backup.fetch_coverage import fetch_coverage
 from safepoint.model.backup import BackupManifest
 from safepoint.model.coverage import Interval
 from safepoint.monitoring.finding import State
@@ -45,7 +45,7 @@ class Scene:
 
     def interval(self) -> Interval:
         """The only one."""
-        (found,) = fetch_coverage(self.repository, self.backup.system_identifier).intervals
+        (found,) = whole_coverage(self.repository, self.backup.system_identifier).intervals
         return found
 
     def rows_at(self, instant: datetime, name: str) -> list[int]:

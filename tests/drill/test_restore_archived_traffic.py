@@ -15,9 +15,8 @@ import pytest
 
 import archiving
 from archiving import archive_by
-from backups import DATABASE, restored, take_backup
+from backups import DATABASE, restored, take_backup, whole_coverage
 from random_seconds import SETTINGS, Ending, endings_of
-from safepoint.backup.fetch_coverage import fetch_coverage
 from safepoint.model.backup import BackupManifest
 from safepoint.postgres.cluster import Cluster
 from safepoint.postgres.connect import connect
@@ -40,7 +39,7 @@ class Scene:
 
     def promised(self) -> tuple[datetime, datetime]:
         """The first and the newest instant that can be restored."""
-        (interval,) = fetch_coverage(self.repository, self.backup.system_identifier).intervals
+        (interval,) = whole_coverage(self.repository, self.backup.system_identifier).intervals
         assert interval.latest is not None
         return interval.earliest, interval.latest
 

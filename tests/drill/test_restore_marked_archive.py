@@ -18,8 +18,8 @@ from backups import (
     DATABASE,
     restored,
     take_backup,
+    whole_coverage,
 )
-from safepoint.backup.fetch_coverage import fetch_coverage
 from safepoint.postgres.cluster import Cluster
 from safepoint.postgres.connect import connect
 from safepoint.workflows.archive import prepare_archive
@@ -72,7 +72,7 @@ def test_an_instant_between_two_archived_commits_is_restored(major: int) -> None
         again = archiving.reopened(directory)
         pieces = again.wal_pieces(backup.system_identifier)
         marks = [(piece, mark) for piece in pieces if (mark := again.read_mark(piece)) is not None]
-        (interval,) = fetch_coverage(again, backup.system_identifier).intervals
+        (interval,) = whole_coverage(again, backup.system_identifier).intervals
 
         assert marks
         assert all(mark.lsn <= piece.end for piece, mark in marks)

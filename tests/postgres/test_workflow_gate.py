@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from backups import receiving, system_identifier
+from backups import receiving, system_identifier, whole_coverage
 from migrating import ask
 from projects import SECOND, Project, back_up, initialised, make_project, opened, stream_once, verify
 from safepoint import errors
-from safepoint.backup.fetch_coverage import fetch_coverage
 from safepoint.errors import SafepointError
 from safepoint.model.proof import ProofLevel
 from safepoint.model.safety import SafetyDemand
@@ -105,7 +104,7 @@ def tear_a_hole(project: Project) -> None:
     whole = [piece for piece in repository.wal_pieces(cluster) if not piece.is_partial]
     hole = next(piece for piece in whole if piece.start >= newest.stop_lsn)
     (project.repository / hole.name).unlink()
-    [gap] = fetch_coverage(repository, cluster).gaps
+    [gap] = whole_coverage(repository, cluster).gaps
     assert (gap.start, gap.end) == (hole.start, hole.end)
 
 

@@ -47,6 +47,8 @@ def test_segment_names_are_postgresqls() -> None:
     """As `pg_walfile_name` spells them; timelines are hexadecimal."""
     assert WalSegment.holding(TimelineId(10), Lsn.parse("1/3000028"), 1 << 24).name == "0000000A0000000100000003"
     assert TimelineId(10).history_name == "0000000A.history"
+    assert TimelineId(2).has_history
+    assert not TimelineId(1).has_history
     assert str(TimelineId(10)) == "10"
 
 

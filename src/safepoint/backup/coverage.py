@@ -20,7 +20,6 @@ from safepoint.model.coverage import Commits, Coverage, Gap, Interval, Mark, Wal
 from safepoint.model.history import Ancestor, parse_history
 from safepoint.model.lsn import Lsn, TimelineId
 
-_FIRST = TimelineId(1)
 _WRONG = timedelta(days=1)
 
 Spans = Mapping[TimelineId, tuple[WalPath, ...]]
@@ -74,16 +73,9 @@ def coverage_of(
         clocks=_clocks_of(by_timeline, stepped, backups),
         ancestors=_ancestors(histories or {}),
     )
-    intervals = [interval for backup in backups for interval in _intervals_of(backup, archive)]
-    gaps = {
-        *_gaps_between(archive.spans, spans_of((*held, *lost))),
-        *_gaps_before_orphans(archive),
-        *(gap for backup in backups for gap in _gaps_within(backup, archive.spans)),
-        *(gap for backup in backups for gap in _gaps_on_the_way(backup, archive)),
-    }
     return Coverage(
-        intervals=tuple(intervals),
-        gaps=tuple(sorted(gaps, key=lambda gap: (gap.timeline, gap.start, gap.end))),
+        intervals=tuple(interval for backup in backups for interval in _intervals_of(backup, archive)),
+        gaps=_gaps_of(backups, archive, listed=spans_of((*held, *lost))),
     )
 
 
@@ -243,6 +235,17 @@ def marks_by_timeline(
     }
 
 
+def _gaps_of(backups: Sequence[BackupManifest], archive: _Archive, *, listed: Spans) -> tuple[Gap, ...]:
+    """All that is missing, each once, in the order of positions."""
+    gaps = {
+        *_gaps_between(archive.spans, listed),
+        *_gaps_before_orphans(archive),
+        *(gap for backup in backups for gap in _gaps_within(backup, archive.spans)),
+        *(gap for backup in backups for gap in _gaps_on_the_way(backup, archive)),
+    }
+    return tuple(sorted(gaps, key=lambda gap: (gap.timeline, gap.start, gap.end)))
+
+
 def _gaps_between(spans: Spans, listed: Spans) -> list[Gap]:
     """Holes between spans, and what is listed and not held after the last one or of a timeline without any."""
     found: list[Gap] = []
@@ -261,7 +264,7 @@ def _gaps_before_orphans(archive: _Archive) -> list[Gap]:
     return [
         Gap(timeline=timeline, start=Lsn(0), end=of_timeline[0].start)
         for timeline, of_timeline in archive.spans.items()
-        if of_timeline and timeline > _FIRST and timeline not in archive.ancestors
+        if of_timeline and timeline.has_history and timeline not in archive.ancestors
     ]
 
 

@@ -52,20 +52,18 @@ class WalHeld:
 def fetch_coverage(
     repository: Repository,
     system_identifier: str,
-    backups: Sequence[BackupManifest] | None = None,
+    backups: Sequence[BackupManifest],
     *,
     with_marks: bool = True,
     around: Collection[datetime] = (),
     lineages: Collection[str] = (),
 ) -> Coverage:
-    """Everything that can be restored of the cluster: one listing, and short reads of some pieces for their marks.
+    """Everything that can be restored from these backups, which must be the cluster's.
 
-    From `backups` alone where some are given, which must be the cluster's; without marks in LSNs only, no piece read.
+    Costs one listing, and short reads of some pieces for their marks; without marks in LSNs only, no piece read.
     The marks next to the instants `around` are among those read. A piece of which it is seen that its facts do not
     open counts as missing: one damaged object must not hide what others can restore.
     """
-    if backups is None:
-        backups = [backup for backup in repository.backups() if backup.system_identifier == system_identifier]
     held = fetch_wal_held(repository, system_identifier, with_marks=with_marks, around=around, lineages=lineages)
     return held.coverage(backups)
 
@@ -82,7 +80,7 @@ def fetch_wal_held(
     pieces = repository.wal_pieces(system_identifier, lineages)
     histories = _read_histories(repository, system_identifier, pieces, lineages)
     # Whoever names lineages has chosen among timelines.
-    timelines = [TimelineId(number) for number in _numbers_of(pieces)]
+    timelines = _timelines_of(pieces)
     abandoned = repository.abandoned_timelines(system_identifier, [] if lineages else timelines)
     if not with_marks:
         return WalHeld(pieces=pieces, lost=frozenset(), marks={}, histories=histories, steps={}, abandoned=abandoned)
@@ -138,17 +136,16 @@ def _boundaries(histories: Mapping[TimelineId, bytes]) -> frozenset[Boundary]:
     return frozenset(found)
 
 
-def _numbers_of(pieces: Sequence[WalPiece]) -> frozenset[int]:
-    """Those of the timelines."""
-    return frozenset(piece.timeline.value for piece in pieces)
+def _timelines_of(pieces: Sequence[WalPiece]) -> list[TimelineId]:
+    # Numbers: values of model hash field by field, which takes long where there are 100,000 pieces.
+    return [TimelineId(number) for number in {piece.timeline.value for piece in pieces}]
 
 
 def _read_histories(
     repository: Repository, cluster: str, pieces: Sequence[WalPiece], lineages: Collection[str]
 ) -> dict[TimelineId, bytes]:
-    timelines = {TimelineId(number) for number in _numbers_of(pieces) if number > 1}
     found: dict[TimelineId, bytes] = {}
-    for timeline in timelines:
+    for timeline in (each for each in _timelines_of(pieces) if each.has_history):
         with suppress(errors.Damaged):  # without it, what is missing shows as a gap
             content = repository.read_history(cluster, timeline, lineages)
             if content is not None:

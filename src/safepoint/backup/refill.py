@@ -14,8 +14,6 @@ from safepoint.model.coverage import Mark, WalPiece
 from safepoint.model.lsn import Lsn, TimelineId, WalSegment
 from safepoint.repository import Repository
 
-_FIRST = TimelineId(1)
-
 Place = tuple[TimelineId, Lsn]
 """A position in the history of a cluster; those of one history compare as they follow each other."""
 
@@ -73,7 +71,7 @@ def _copied_histories(
     source: Repository, target: Repository, cluster: str, wanted: Iterable[WalPiece]
 ) -> dict[TimelineId, bytes]:
     found: dict[TimelineId, bytes] = {}
-    for timeline in sorted({piece.timeline for piece in wanted if piece.timeline > _FIRST}):
+    for timeline in sorted({piece.timeline for piece in wanted if piece.timeline.has_history}):
         content = source.read_history(cluster, timeline)
         if content is not None:
             found[timeline] = content

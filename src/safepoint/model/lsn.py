@@ -58,6 +58,11 @@ class TimelineId:
         return f"{self.value:08X}"
 
     @property
+    def has_history(self) -> bool:
+        """Whether it descends from others, and so has a history file: all but the first."""
+        return self.value > 1
+
+    @property
     def history_name(self) -> str:
         """The name of its history file: `0000000A.history`."""
         return f"{self.hexadecimal}.history"

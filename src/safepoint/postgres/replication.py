@@ -114,7 +114,7 @@ class ReplicationSession:
 
     def fetch_history(self, timeline: TimelineId) -> bytes:
         """The content of a timeline's history file; b"" for timeline 1, which has none."""
-        if timeline == TimelineId(1):
+        if not timeline.has_history:
             return b""
         ((_, content),) = self.rows(f"TIMELINE_HISTORY {timeline}")
         return (content or "").encode()

@@ -32,7 +32,6 @@ ADOPTIONS = "adoptions"
 `abandoned` are the later timelines of which WAL was held then: production went on without them. Older records lack it.
 """
 
-_FIRST = TimelineId(1)
 _LINE = re.compile(rb"^[ \t]*([0-9]+)[ \t]+[0-9A-Fa-f]+/[0-9A-Fa-f]+", re.MULTILINE)
 
 Found = Mapping[TimelineId, AbstractSet[str]]
@@ -80,7 +79,7 @@ class _Adoption:
 def ancestral_histories(history: bytes) -> Mapping[TimelineId, bytes]:
     """The histories of the ancestors above timeline 1, as this one repeats them at its beginning."""
     lines = {TimelineId(int(line[1])): line.start() for line in _LINE.finditer(history)}
-    return {timeline: _before(history, start) for timeline, start in lines.items() if timeline > _FIRST}
+    return {timeline: _before(history, start) for timeline, start in lines.items() if timeline.has_history}
 
 
 class Lineages:
@@ -208,7 +207,7 @@ class Lineages:
         named = {_timeline_of(lineage): lineage for text in asked for lineage in [_matching(found, text)]}
         implied: dict[TimelineId, str] = {}
         for timeline, lineage in sorted(named.items()):
-            if any(len(names) > 1 for other, names in found.items() if _FIRST < other < timeline):
+            if any(len(names) > 1 for other, names in found.items() if other.has_history and other < timeline):
                 implied |= self.ancestry(timeline, self.read_history(cluster, lineage))
         return {timeline: name for timeline, name in {**implied, **named}.items() if timeline in found}
 

@@ -293,7 +293,8 @@ def _histories(
     repository: Repository, holdings: Holdings, lineages: Collection[str]
 ) -> dict[TimelineId, tuple[Ancestor, ...]]:
     found: dict[TimelineId, tuple[Ancestor, ...]] = {}
-    for timeline in {interval.timeline for interval in holdings.coverage.intervals} - {TimelineId(1)}:
+    timelines = {interval.timeline for interval in holdings.coverage.intervals}
+    for timeline in (each for each in timelines if each.has_history):
         content = repository.read_history(holdings.cluster or "", timeline, lineages)
         with suppress(ValueError):
             found[timeline] = parse_history(content or b"")

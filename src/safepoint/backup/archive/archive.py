@@ -217,7 +217,7 @@ def _parsed(name: str, content: bytes) -> tuple[Ancestor, ...]:
     except ValueError as error:
         raise _no_history(name, str(error)) from None
     timeline = timeline_of_file(name)
-    if (timeline > TimelineId(1)) != bool(ancestors) or any(each.timeline >= timeline for each in ancestors):
+    if timeline.has_history != bool(ancestors) or any(each.timeline >= timeline for each in ancestors):
         raise _no_history(name, f"{len(ancestors)} ancestors up to {ancestors[-1].timeline if ancestors else 'none'}")
     return ancestors
 

@@ -86,7 +86,7 @@ class DataDirectory:
 
     def read_history(self, timeline: TimelineId) -> bytes | None:
         """The history file of the timeline, empty for the first one; None when it is not here."""
-        if timeline == TimelineId(1):
+        if not timeline.has_history:
             return b""
         try:
             return (self.wal / timeline.history_name).read_bytes()

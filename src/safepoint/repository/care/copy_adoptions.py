@@ -25,7 +25,7 @@ def copy_adoptions(source: Repository, target: Repository) -> None:
     for record in target.records(ADOPTIONS):
         cluster, timeline = str(record["cluster"]), TimelineId(int(str(record["timeline"])))
         content = str(record["history"]).encode()
-        if timeline <= TimelineId(1):
+        if not timeline.has_history:
             continue
         try:
             target.put_history(cluster, timeline, content)
