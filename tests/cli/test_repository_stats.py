@@ -70,7 +70,7 @@ def test_wal_is_told_by_cluster(kept: Kept) -> None:
 
     (wal,) = kept.run("stats", "--json").json["wal"]
 
-    assert wal["cluster"] == CLUSTER
+    assert wal["system_identifier"] == CLUSTER
     assert (wal["segments"], wal["raw_bytes"], wal["is_estimate"]) == (1, SEGMENT.size, False)
     assert wal["stored_bytes"] == kept.store().size(name)
 

@@ -88,13 +88,33 @@ def test_both_find_the_same(project: Project) -> None:
     ]
     assert [loss.start.value // SIZE for loss in report.losses if loss.is_harmless] == [1]
     assert [(finding.fact, finding.cure) for finding in findings(project)] == [
-        (f"main (required): {describe_loss(loss)}", "; ".join(cures_of(loss, database))) for loss in report.harmful
+        (f"main (required): {describe_loss(loss)}", "; ".join(cures_of(loss, database, is_past=loss in held.past_gaps)))
+        for loss in report.harmful
     ]
 
 
 def test_a_gap_that_a_newer_backup_made_an_end_of_is_a_notice(project: Project) -> None:
     """Nothing can be done about it any more; the others are bad."""
     assert [finding.state for finding in findings(project)] == [State.NOTICE, State.BAD, State.BAD]
+
+
+def test_rpo_is_counted_up_to_the_first_gap_that_is_open(project: Project) -> None:
+    """What is held behind it leads nowhere before a new backup: segment 7 was full seven minutes after the hour."""
+    report = look_at_wal(project, None)
+    (held,) = report.repositories
+
+    assert report.mark is not None
+    assert report.mark.clock == STOP + timedelta(minutes=7)
+    assert held.durable == Lsn(13 * SIZE)
+    assert "in all required repositories; after that main has a gap" in judge_wal(report)[0].fact
+
+
+def test_coverage_does_not_call_a_window_covered_that_a_gap_cuts_off(project: Project) -> None:
+    """WAL goes on after the newest instant that can be restored."""
+    report = coverage_report(project.repository(None), project.strategy.database(None).name, timedelta(seconds=30))
+
+    assert report.newest == STOP + timedelta(minutes=7)
+    assert report.is_window_covered is False
 
 
 def test_a_damaged_backup_makes_an_end_of_no_gap(project: Project) -> None:

@@ -124,6 +124,7 @@ class CoverageReport:
     def is_window_covered(self) -> bool | None:
         """Whether any instant of the window can be restored from the first backup's end on.
 
+        Not where WAL is held behind a gap that nothing leads across: the window ends later than what can be restored.
         None when no window is stated or no time is known.
         """
         first = self.restorable_from
@@ -133,7 +134,8 @@ class CoverageReport:
         for earliest, latest in sorted(self._stretches()):
             if earliest <= covered:
                 covered = max(covered, latest)
-        return covered >= self.newest
+        resumed = [loss.before for loss in self.harmful if loss.before is not None]
+        return covered >= max([self.newest, *resumed])
 
     def _stretches(self) -> list[tuple[datetime, datetime]]:
         return [

@@ -28,6 +28,8 @@ _STREAM = "receive it again while a server still has it: `safepoint wal stream {
 _PUSH = "or push what its pg_wal still holds, in the data directory: `safepoint-wal push pg_wal/FILE`"
 _STATUS = "see what archiver, slot and receiver do: `safepoint wal status {}`"
 
+_REGAINING = frozenset({_REPAIR, _COPIED})
+
 _CURES: Mapping[Cause, tuple[str, ...]] = {
     Cause.DAMAGED: (_REPAIR, _BACK_UP),
     Cause.DELETED: (_REPAIR, _BACK_UP),
@@ -38,9 +40,14 @@ _CURES: Mapping[Cause, tuple[str, ...]] = {
 }
 
 
-def cures_of(loss: Loss, database: str) -> tuple[str, ...]:
-    """What to do about it, each with its command; nothing about what concerns no backup, or production no more."""
-    return tuple(cure.format(database) for cure in _CURES[loss.cause]) if loss.is_harmful else ()
+def cures_of(loss: Loss, database: str, *, is_past: bool = False) -> tuple[str, ...]:
+    """What to do about it, each with its command; nothing about what concerns no backup, or production no more.
+
+    Of one that a newer backup made an end of: only what brings back the instants that were lost.
+    """
+    if not loss.is_harmful:
+        return ()
+    return tuple(cure.format(database) for cure in _CURES[loss.cause] if not is_past or cure in _REGAINING)
 
 
 def describe_loss(loss: Loss) -> str:
@@ -60,8 +67,9 @@ def judge_losses(
     """A finding for each that does harm: bad, or a notice where a newer backup made an end of it."""
     for loss in losses:
         if loss.is_harmful:
-            state = State.NOTICE if loss in past else State.BAD
-            cure = "; ".join(cures_of(loss, database))
+            is_past = loss in past
+            state = State.NOTICE if is_past else State.BAD
+            cure = "; ".join(cures_of(loss, database, is_past=is_past))
             yield Finding(check=check, state=state, fact=f"{where}{describe_loss(loss)}", cure=cure)
 
 

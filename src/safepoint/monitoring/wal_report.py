@@ -74,9 +74,9 @@ class ServerReport:
 class RepositoryReport:
     """What a repository holds: WAL up to `durable` of the newest timeline, without a hole from the last one on.
 
-    `mark` is the newest it holds, or the newest commit, `lag_bytes` what the primary has and it has not; `adopted` is
-    the timeline of the newest adoption; with an obstacle nothing is known. `gaps` are those that `coverage` names;
-    of those in `past_gaps` the newest sound backup needs nothing.
+    `mark` is the newest, or the newest commit, that no gap parts from what a backup leads to; `lag_bytes` what the
+    primary has and it has not; `adopted` is the timeline of the newest adoption; with an obstacle nothing is known.
+    `gaps` are those that `coverage` names; of those in `past_gaps` the newest sound backup needs nothing.
     """
 
     name: str
@@ -90,6 +90,11 @@ class RepositoryReport:
     past_gaps: tuple[Loss, ...] = ()
     lag_bytes: int | None = None
     adopted: TimelineId | None = None
+
+    @property
+    def open_gaps(self) -> tuple[Loss, ...]:
+        """Those that keep instants from being restored until a backup is taken behind them."""
+        return tuple(gap for gap in self.harmful if gap not in self.past_gaps)
 
     @property
     def harmful(self) -> tuple[Loss, ...]:
@@ -168,13 +173,19 @@ def _exposure(report: WalReport) -> Finding:
     by = " by this machine's clock" if report.is_own_clock else ""
     fact = (
         f"RPO {format_duration(report.rpo)}{by}: every commit up to {format_instant(report.mark.clock)} is in all "
-        "required repositories"
+        f"required repositories{_until_gap(report)}"
     )
     if report.rpo > report.rpo_limit:
         return Finding(
             check="rpo", state=State.BAD, fact=f"{fact}; allowed are {format_duration(report.rpo_limit)}", cure=cure
         )
     return Finding(check="rpo", state=State.UNKNOWN if report.is_own_clock else State.GOOD, fact=fact)
+
+
+def _until_gap(report: WalReport) -> str:
+    """What is held behind a gap is no protection before a new backup."""
+    names = [repository.name for repository in report.required if repository.open_gaps]
+    return f"; after that {', '.join(names)} {'has' if len(names) == 1 else 'have'} a gap" if names else ""
 
 
 def _of_server(report: WalReport, server: ServerReport) -> Iterator[Finding]:

@@ -107,7 +107,7 @@ def _plan(database: str, candidate: Candidate, repositories: Mapping[str, Reposi
         steps=tuple(steps),
         facts=(
             ("server", candidate.place),
-            ("cluster", candidate.cluster),
+            ("system identifier", candidate.cluster),
             ("timeline", str(candidate.timeline)),
             ("restored from", candidate.copy_of or "nothing says that it is a copy"),
             *_others(candidate, repositories, lineages),

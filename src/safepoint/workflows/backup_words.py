@@ -12,7 +12,7 @@ def backup_to_json(backup: BackupManifest, proof: str) -> dict[str, Json]:
         "backup": backup.id,
         "database": backup.database,
         "tier": backup.tier,
-        "cluster": backup.system_identifier,
+        "system_identifier": backup.system_identifier,
         "version": str(backup.version),
         "timeline": backup.timeline.value,
         "start_lsn": str(backup.start_lsn),

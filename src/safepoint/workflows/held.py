@@ -174,13 +174,17 @@ def proofs_of(repository: Repository) -> dict[str, Proven]:
 
 
 def describe(coverage: Coverage) -> list[str]:
-    """A line for each interval and each gap, for people."""
+    """A line for each interval and each gap, for people; none for gaps where production did not go on."""
     intervals = [
         f"{interval.backup_id}: timeline {interval.timeline}, {interval.start} up to {interval.end}, "
         f"{_instants(interval)}"
         for interval in coverage.intervals
     ]
-    gaps = [f"gap: timeline {gap.timeline}, {gap.start} up to {gap.end}" for gap in coverage.gaps]
+    gaps = [
+        f"gap: timeline {gap.timeline}, {gap.start} up to {gap.end}"
+        for gap in coverage.gaps
+        if gap.timeline not in coverage.abandoned
+    ]
     return intervals + gaps
 
 

@@ -78,7 +78,7 @@ def _growth_to_json(growth: Growth) -> dict[str, Json]:
 
 def _wal_to_json(wal: WalFigures) -> dict[str, Json]:
     return {
-        "cluster": wal.cluster,
+        "system_identifier": wal.cluster,
         "segments": wal.segments,
         "ranges": wal.ranges,
         "raw_bytes": wal.raw_bytes,

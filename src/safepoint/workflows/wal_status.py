@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from operator import attrgetter
 from pathlib import Path
 
 import psycopg
@@ -170,17 +171,16 @@ def _report_of(
         return report, []
     timeline, durable = _end(pieces)
     by_timeline = marks_by_timeline(pieces, wal.held.marks, wal.held.commits)
-    marks = sorted((mark for found in by_timeline.values() for mark in found), key=lambda mark: mark.clock)
-    newest = max((mark for mark in marks if mark.lsn <= durable), key=lambda mark: mark.clock, default=None)
+    reached = _before_gaps(by_timeline, report.open_gaps)
     seen = replace(
         report,
         last_segment=_last_segment(pieces),
         timeline=timeline,
         durable=durable,
-        mark=newest,
+        mark=max((mark for mark in reached if mark.lsn <= durable), key=attrgetter("clock"), default=None),
         lag_bytes=None if primary is None or primary.position is None else primary.position - durable,
     )
-    return seen, marks
+    return seen, sorted((mark for found in by_timeline.values() for mark in found), key=attrgetter("clock"))
 
 
 def _end(pieces: Sequence[WalPiece]) -> tuple[TimelineId, Lsn]:
@@ -188,6 +188,14 @@ def _end(pieces: Sequence[WalPiece]) -> tuple[TimelineId, Lsn]:
     spans = spans_of(pieces)
     newest = max(spans)
     return newest, max(span.end for span in spans[newest])
+
+
+def _before_gaps(marks: Mapping[TimelineId, Sequence[Mark]], gaps: Sequence[Loss]) -> list[Mark]:
+    """Those that stand before the first of these gaps."""
+    first = min(((gap.timeline, gap.start) for gap in gaps), default=None)
+    return [
+        mark for timeline, found in marks.items() for mark in found if first is None or (timeline, mark.lsn) <= first
+    ]
 
 
 def _past(repository: Repository, losses: Sequence[Loss], backups: Sequence[BackupManifest]) -> tuple[Loss, ...]:

@@ -35,6 +35,7 @@ from safepoint.workflows.repository_location import is_url, located_at
 
 _COLUMNS = ("timeline", "backup", "from", "up to", "instants from", "up to", "WAL to replay", "takes", "window")
 _MODE = 0o644
+_NO_BACKUP = "unknown: no backup yet"
 _PLACES = {
     None: "none stated",
     Within.WINDOW: "within",
@@ -113,7 +114,7 @@ def _print(report: CoverageReport) -> None:
 
 def _facts(report: CoverageReport) -> Iterator[tuple[str, str]]:
     yield "database", report.database
-    yield "cluster", report.cluster or "unknown: no backup yet"
+    yield "system identifier", report.cluster or _NO_BACKUP
     yield "newest instant", "unknown" if report.newest is None else format_instant(report.newest)
     yield "window", _window(report)
     yield "WAL", _pieces(report)
@@ -131,19 +132,23 @@ def _facts(report: CoverageReport) -> Iterator[tuple[str, str]]:
 
 def _window(report: CoverageReport) -> str:
     """Where it begins, and whether every instant in it can be restored, as far as backups go back."""
-    if report.window_start is None or report.restorable_from is None:
-        return "unknown: none is stated ([wal] keep), or no instant is known"
+    if report.newest is None or report.restorable_from is None:
+        return "unknown: no instant is known"
+    if report.window_start is None:
+        return "none stated: `keep` of [wal.NAME] in the strategy file"
     start = f"from {format_instant(report.window_start)}"
     if not report.is_window_covered:
         return f"{start}; some instants in it cannot be restored"
     if report.restorable_from > report.window_start:
         first = format_instant(report.restorable_from)
-        return f"{start}; every instant from {first} on, before which no backup ended"
-    return f"{start}; every instant in it"
+        return f"{start}; every instant from {first} up to the newest; no backup ended before"
+    return f"{start}; every instant in it, up to the newest"
 
 
 def _pieces(report: CoverageReport) -> str:
     """How many are held by the listing, and of how many it was seen that they open."""
+    if report.cluster is None:
+        return "not looked at: no backup says of which cluster"
     held = format_count(report.pieces, "piece")
     if report.pieces == report.opened_pieces:
         return f"{held}, of each the head was read"
@@ -152,10 +157,14 @@ def _pieces(report: CoverageReport) -> str:
 
 
 def _gaps(report: CoverageReport) -> str:
+    if report.cluster is None:
+        return _NO_BACKUP
     if not report.losses:
         return "none"
     harmless = len(report.losses) - len(report.harmful)
-    return format_count(len(report.harmful), "gap") + (f", and {harmless} that no backup needs" if harmless else "")
+    return format_count(len(report.harmful), "gap") + (
+        f", and {harmless} that cost production nothing" if harmless else ""
+    )
 
 
 def _row(lineage: Lineage, reach: Reach) -> tuple[str, ...]:

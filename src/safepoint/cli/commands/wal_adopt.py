@@ -36,6 +36,7 @@ def adopt(
         return
     adopted = adoption.candidate
     if is_json:
-        print_json({"adopted": adopted.place, "cluster": adopted.cluster, "timeline": adopted.timeline.value})
+        told = {"adopted": adopted.place, "system_identifier": adopted.cluster, "timeline": adopted.timeline.value}
+        print_json(told)
         return
     print_facts([("adopted", adopted.place), ("timeline", str(adopted.timeline))])

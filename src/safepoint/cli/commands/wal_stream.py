@@ -111,7 +111,7 @@ def _lanes(state: ReceiverState) -> str:
 
 def _as_json(state: ReceiverState) -> dict[str, Json]:
     return {
-        "cluster": state.cluster,
+        "system_identifier": state.cluster,
         "timeline": state.timeline.value,
         "durable": str(state.durable),
         "lag_bytes": state.lag_bytes,
