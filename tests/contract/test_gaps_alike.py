@@ -17,7 +17,7 @@ from safepoint.model.reach import Cause
 from safepoint.monitoring.checks import judge_all
 from safepoint.monitoring.finding import Finding, State
 from safepoint.monitoring.wal_gaps import cures_of, describe_loss
-from safepoint.monitoring.wal_report import judge_wal
+from safepoint.monitoring.wal_judgement import judge_wal
 from safepoint.repository import Repository, create_repository
 from safepoint.stores import open_store
 from safepoint.workflows.coverage import coverage_report

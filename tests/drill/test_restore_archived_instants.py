@@ -23,7 +23,7 @@ from safepoint import errors
 from safepoint.model.backup import BackupManifest
 from safepoint.model.coverage import Interval
 from safepoint.monitoring.finding import State
-from safepoint.monitoring.wal_report import judge_wal
+from safepoint.monitoring.wal_judgement import judge_wal
 from safepoint.postgres.connect import connect
 from safepoint.repository import Repository
 from safepoint.workflows.project import load_project

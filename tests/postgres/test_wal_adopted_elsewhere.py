@@ -16,7 +16,7 @@ from safepoint import errors
 from safepoint.backup.adopt import Candidate, candidate_at, record_adoption
 from safepoint.model.lsn import Lsn, TimelineId
 from safepoint.monitoring.finding import State
-from safepoint.monitoring.wal_report import judge_wal
+from safepoint.monitoring.wal_judgement import judge_wal
 from safepoint.postgres.cluster import Cluster
 from safepoint.repository import Repository
 from safepoint.workflows.project import Project, load_project

@@ -144,6 +144,18 @@ def test_receiver(slot: SlotSeen | None, state: State, told: str) -> None:
     assert facts(situation, "receiver") == [told]
 
 
+def test_a_server_that_archives_needs_no_receiver() -> None:
+    """Without a slot that is a notice, and WAL that is late asks for the pusher; a slot of ours is judged as ever."""
+    archiving = replace(
+        ALL_WELL, server=replace(PRIMARY, slot=None, archives=True), wal=WalSeen(latest=None, losses=())
+    )
+    assert ("receiver", State.NOTICE) in states(archiving)
+    (late,) = [finding for finding in judge_all(archiving) if finding.check == "wal"]
+    assert late.cure == "`safepoint wal archive shop`"
+    idle = replace(PRIMARY, slot=replace(SLOT, is_active=False), archives=True)
+    assert ("receiver", State.BAD) in states(replace(ALL_WELL, server=idle))
+
+
 def test_receiver_that_nobody_asks_for() -> None:
     """Without backups and slot nothing is said; a slot without a receiver fills the disk, backups or not."""
     without = replace(ALL_WELL, cluster=None, backups=(), wal=None)

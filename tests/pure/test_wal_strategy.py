@@ -13,7 +13,8 @@ from safepoint.errors import SafepointError
 from safepoint.model.coverage import Mark
 from safepoint.model.lsn import Lsn, TimelineId
 from safepoint.monitoring.finding import State
-from safepoint.monitoring.wal_report import RepositoryReport, ServerReport, SlotReport, WalReport, judge_wal
+from safepoint.monitoring.wal_judgement import judge_wal
+from safepoint.monitoring.wal_report import RepositoryReport, ServerReport, SlotReport, WalReport
 from safepoint.postgres.wal_facts import ArchiverFacts, SlotFacts, WalFacts
 from safepoint.strategy import parse_strategy
 
@@ -196,6 +197,33 @@ def test_clocks_archiver_and_what_does_not_answer() -> None:
     found = states(report)
     assert (found["clock"], found["archiver"]) == (State.BAD, State.BAD)
     assert (found["server"], found["repository"], found["rpo"]) == (State.UNKNOWN, State.UNKNOWN, State.UNKNOWN)
+
+
+@pytest.mark.parametrize(
+    ("archived", "waiting", "state"),
+    [
+        (None, None, State.GOOD),
+        (None, 5, State.UNKNOWN),
+        (None, 61, State.BAD),
+        (10, 300, State.GOOD),
+        (61, 300, State.BAD),
+        (300, 61, State.BAD),
+        (300, 5, State.GOOD),
+    ],
+)
+def test_an_archiver_that_does_nothing_is_bad(archived: int | None, waiting: int | None, state: State) -> None:
+    """So many seconds ago: a command that is not found counts as no failure, but files wait."""
+    archiver = replace(
+        OFF,
+        mode="on",
+        last_archived=None if archived is None else "x",
+        last_archived_at=None if archived is None else NOON - timedelta(seconds=archived),
+        ready=0 if waiting is None else 1,
+        ready_since=None if waiting is None else NOON - timedelta(seconds=waiting),
+    )
+    server = replace(PRIMARY, facts=replace(FACTS, archiver=archiver))
+
+    assert states(replace(WELL, servers=(server,)))["archiver"] is state
 
 
 def test_no_slot_is_bad_unless_wal_comes_another_way() -> None:

@@ -24,7 +24,7 @@ class ServerSeen:
     """A server that answered, and its clock then.
 
     `system_identifier` None: the role may not see it. `slot` None: there is none, unless `slot_obstacle` says why it
-    was not seen.
+    was not seen. `archives`: archive_mode is on.
     """
 
     version: str
@@ -34,6 +34,7 @@ class ServerSeen:
     slot_name: str
     slot: SlotSeen | None
     slot_obstacle: str = ""
+    archives: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +141,12 @@ class Situation:
         """Those not known to be damaged, oldest first."""
         sound = (backup for backup in self.backups if not backup.is_damaged)
         return tuple(sorted(sound, key=lambda backup: backup.stopped_at))
+
+    @property
+    def wal_command(self) -> str:
+        """What brings WAL in: of a server that archives, and keeps no slot for us, the pusher."""
+        is_pushed = self.server is not None and self.server.archives and self.server.slot is None
+        return f"`safepoint wal {'archive' if is_pushed else 'stream'} {self.database}`"
 
     @property
     def backup_command(self) -> str:

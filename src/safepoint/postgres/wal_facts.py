@@ -36,7 +36,9 @@ SELECT archived_count, last_archived_wal AS last_archived, last_archived_time AS
        failed_count, last_failed_wal AS last_failed, last_failed_time AS last_failed_at
 FROM pg_stat_archiver
 """
-_READY = "SELECT count(*) AS ready FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready'"
+_READY = """
+SELECT count(*) AS ready, min(modification) AS ready_since FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready'
+"""
 _MAY_LOOK = "SELECT has_function_privilege('pg_ls_archive_statusdir()', 'EXECUTE') AS may_look"
 _WHO = "SELECT has_function_privilege('pg_control_system()', 'EXECUTE') AS may_see"
 _IDENTIFIER = "SELECT system_identifier FROM pg_control_system()"
@@ -61,7 +63,10 @@ class SlotFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArchiverFacts:
-    """pg_stat_archiver, and how many segments wait to be archived (None: the role may not look)."""
+    """pg_stat_archiver, and how many files wait to be archived, the oldest `ready_since` (None: the role may not look).
+
+    A command that is not found, or dies by a signal, ends the archiver, and counts as no failure (seen on 15 and 18).
+    """
 
     mode: str
     archived_count: int
@@ -71,6 +76,7 @@ class ArchiverFacts:
     last_failed: str | None
     last_failed_at: datetime | None
     ready: int | None
+    ready_since: datetime | None = None
 
     @property
     def is_failing(self) -> bool:
@@ -120,8 +126,8 @@ def _slot(row: dict[str, Any]) -> SlotFacts:
 
 
 def _archiver(cursor: psycopg.Cursor[dict[str, Any]], mode: str) -> ArchiverFacts:
-    ready = _one(cursor, _READY)["ready"] if _one(cursor, _MAY_LOOK)["may_look"] else None
-    return ArchiverFacts(**_one(cursor, _ARCHIVER), mode=mode, ready=ready)
+    waiting: dict[str, Any] = _one(cursor, _READY) if _one(cursor, _MAY_LOOK)["may_look"] else {"ready": None}
+    return ArchiverFacts(**_one(cursor, _ARCHIVER), **waiting, mode=mode)
 
 
 def _lsn(text: str | None) -> Lsn | None:

@@ -92,13 +92,13 @@ def _look_at_server(project: Project, database: DatabaseStrategy) -> tuple[Serve
     try:
         with connect(project.database_url(database)) as connection:
             facts = fetch_server_facts(connection)
-            row = connection.execute("SELECT clock_timestamp()").fetchone()
+            row = connection.execute("SELECT clock_timestamp(), current_setting('archive_mode') <> 'off'").fetchone()
             slot, slot_obstacle = _look_at_slot(connection, slot_name(database.name))
     except SafepointError as error:
         return None, error.message, isinstance(error, Unreachable)
     except psycopg.Error as error:
         return None, _answered(error), False
-    assert row is not None  # noqa: S101 - the function returns one row
+    assert row is not None  # noqa: S101 - functions return one row
     seen = ServerSeen(
         version=str(facts.version),
         is_in_recovery=facts.is_in_recovery,
@@ -107,6 +107,7 @@ def _look_at_server(project: Project, database: DatabaseStrategy) -> tuple[Serve
         slot_name=slot_name(database.name),
         slot=slot,
         slot_obstacle=slot_obstacle,
+        archives=row[1],
     )
     return seen, "", False
 

@@ -71,6 +71,7 @@ def _archiver(archiver: ArchiverFacts) -> dict[str, Json]:
         "last_failed_wal": archiver.last_failed,
         "last_failed_time": _instant(archiver.last_failed_at),
         "ready": archiver.ready,
+        "ready_since": _instant(archiver.ready_since),
         "is_failing": archiver.is_failing,
     }
 

@@ -11,7 +11,8 @@ from safepoint.errors import ExitCode
 from safepoint.model.json_value import Json
 from safepoint.model.measures import format_bytes, format_duration, format_instant
 from safepoint.monitoring.finding import Finding, State
-from safepoint.monitoring.wal_report import RepositoryReport, ServerReport, SlotReport, WalReport, judge_wal
+from safepoint.monitoring.wal_judgement import judge_wal
+from safepoint.monitoring.wal_report import RepositoryReport, ServerReport, SlotReport, WalReport
 from safepoint.workflows.project import load_project
 from safepoint.workflows.wal_status import look_at_wal
 from safepoint.workflows.wal_words import wal_report_to_json

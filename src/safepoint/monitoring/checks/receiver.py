@@ -23,7 +23,7 @@ def judge(situation: Situation) -> tuple[Finding, ...]:
     if server is None or (server.slot is None and not situation.backups):
         return ()
     state, fact = _verdict(server, situation.slot_limit or KEPT_LIMIT)
-    cure = "" if state is State.GOOD else _cure(situation, server.slot)
+    cure = "" if state is State.GOOD else _cure(situation, server)
     return (Finding(check=NAME, state=state, fact=fact, cure=cure),)
 
 
@@ -32,6 +32,8 @@ def _verdict(server: ServerSeen, limit: int) -> tuple[State, str]:
         return State.UNKNOWN, server.slot_obstacle
     if server.is_in_recovery:
         return State.UNKNOWN, "found a standby: whether WAL is received from its primary cannot be seen here"
+    if server.slot is None and server.archives:
+        return State.NOTICE, f"no replication slot {server.slot_name}: WAL comes by archive_command"
     if server.slot is None:
         return State.BAD, f"no replication slot {server.slot_name}: no receiver was ever started, or it was dropped"
     return _verdict_on(server.slot, server.slot_name, limit)
@@ -51,7 +53,10 @@ def _verdict_on(slot: SlotSeen, name: str, limit: int) -> tuple[State, str]:
     return State.GOOD, f"connected to {told}"
 
 
-def _cure(situation: Situation, slot: SlotSeen | None) -> str:
+def _cure(situation: Situation, server: ServerSeen) -> str:
+    slot = server.slot
+    if slot is None and server.archives:
+        return f"see how the archiver fares: `safepoint wal status {situation.database}`"
     stream = f"`safepoint wal stream {situation.database}`"
     if slot is not None and slot.wal_status == _LOST:
         return f"`safepoint wal stream {situation.database} --accept-gap`, then {situation.backup_command}"

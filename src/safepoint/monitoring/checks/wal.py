@@ -76,7 +76,7 @@ def _gaps(situation: Situation, losses: tuple[Loss, ...]) -> Iterator[Finding]:
 
 def _exposure(situation: Situation, latest: datetime | None) -> Finding:
     """How old the newest restorable instant is; where the server's clock was not to be had, by this machine's."""
-    cure = f"`safepoint wal stream {situation.database}`"
+    cure = situation.wal_command
     if latest is None:
         return Finding(check=NAME, state=State.UNKNOWN, fact="no instant after the backup is proven", cure=cure)
     exposure = max(situation.now - latest, timedelta())
