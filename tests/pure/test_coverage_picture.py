@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from xml.etree import ElementTree as ET
 
@@ -11,6 +12,7 @@ from safepoint.model.lsn import Lsn
 from safepoint.model.reach import Cause, CoverageReport, Lineage, Loss, Reach, Within
 from safepoint.model.speed import Speed
 
+CAUSES = {"damaged": "an object <is> damaged"}
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -36,7 +38,9 @@ def loss(after: datetime | None, before: datetime | None) -> Loss:
     )
 
 
-def drawn(*lineages: Lineage, losses: tuple[Loss, ...] = (), database: str = "shop") -> ET.Element:
+def drawn(
+    *lineages: Lineage, losses: tuple[Loss, ...] = (), database: str = "shop", causes: Mapping[str, str] = CAUSES
+) -> ET.Element:
     """The picture, which must be XML."""
     report = CoverageReport(
         database=database,
@@ -47,7 +51,7 @@ def drawn(*lineages: Lineage, losses: tuple[Loss, ...] = (), database: str = "sh
         losses=losses,
         speed=Speed(write=None, replay=None, other_seconds=0, restores=0),
     )
-    return ET.fromstring(coverage_svg(report, {"damaged": "an object <is> damaged"}))  # noqa: S314 - our own
+    return ET.fromstring(coverage_svg(report, causes))  # noqa: S314 - our own
 
 
 def lineage(*reaches: Reach, is_followed: bool = True) -> Lineage:
@@ -78,6 +82,16 @@ def test_a_gap_is_a_block_with_a_number_and_a_line_of_words() -> None:
     assert len(rectangles(picture, "gap")) == 1
     words = [each.text or "" for each in picture.iter(f"{SVG}text")]
     assert sum("an object <is> damaged" in text for text in words) == 2
+
+
+def test_long_words_go_on_in_the_next_line_within_the_picture() -> None:
+    """No line is wider than the picture, and the last one stands above its end."""
+    told = drawn(lineage(reach(at(0), at(10))), losses=(loss(at(4), at(6)),) * 3, causes={"damaged": "so long " * 40})
+
+    lines = [(float(each.get("y", "")), each.text or "") for each in told.iter(f"{SVG}text")]
+    assert sum(text.count("long") for _, text in lines) == 120
+    assert max(len(text) for _, text in lines) <= 120
+    assert max(y for y, _ in lines) < float(told.get("height", ""))
 
 
 def test_where_no_time_is_known_a_stub_says_so() -> None:

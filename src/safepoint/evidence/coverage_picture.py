@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from html import escape
+from textwrap import wrap
 
-from safepoint.model.measures import format_bytes, format_duration, format_instant
+from safepoint.model.measures import format_bytes, format_count, format_duration, format_instant
 from safepoint.model.reach import CoverageReport, Lineage, Loss, Reach, Within
 
 _WIDTH = 960
@@ -26,6 +27,8 @@ _TICKS = 5
 _SHORT = timedelta(minutes=10)
 _LONG = timedelta(days=2)
 _SHOWN = 12
+_LETTERS = 115
+"""So many fit into a line of the legend."""
 _DIGEST = slice(9, 17)
 
 _STYLE = """
@@ -58,7 +61,8 @@ def coverage_svg(report: CoverageReport, causes: Mapping[str, str]) -> str:
     lineages = list(report.lineages)
     base = _TOP + _ROW * max(len(lineages), 1)
     shown = report.losses[:_SHOWN]
-    height = base + 3 * _LINE + _LINE * (len(shown) + 2)
+    legend = list(_legend(report, shown, causes))
+    height = base + 3 * _LINE + _LINE * (len(legend) + 1)
     size = f'viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}"'
     parts = [
         f'<svg {size} role="img" xmlns="http://www.w3.org/2000/svg">',
@@ -74,7 +78,7 @@ def coverage_svg(report: CoverageReport, causes: Mapping[str, str]) -> str:
             parts += _lineage(lineage, scale, _TOP + number * _ROW)
         parts += _gaps(shown, lineages, scale)
         parts += _window(report, scale, base)
-    parts += _legend(report, shown, base + 2 * _LINE + 12, causes)
+    parts += _lines(legend, base + 2 * _LINE + 12)
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
@@ -173,14 +177,21 @@ def _window(report: CoverageReport, scale: _Scale, base: int) -> Iterator[str]:
     yield f'<text class="window-label" x="{x + 4:.1f}" y="{_TOP - 12}" font-size="11">window</text>'
 
 
-def _legend(report: CoverageReport, losses: Sequence[Loss], top: int, causes: Mapping[str, str]) -> Iterator[str]:
-    y = top + _LINE
-    summary = "no gap" if not report.losses else f"{len(report.losses)} gaps" if len(report.losses) > 1 else "1 gap"
-    yield f'<text x="16" y="{y}" class="faint">instants in UTC; each upright line is a backup\'s end; {summary}</text>'
+def _legend(report: CoverageReport, losses: Sequence[Loss], causes: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Lines that fit the width, each with its class."""
+    yield (
+        "faint",
+        "instants in UTC; each upright line is a backup's end; where nothing is drawn, nothing can be restored",
+    )
+    yield "faint", format_count(len(report.losses), "gap") if report.losses else "no gap"
     for number, loss in enumerate(losses, start=1):
-        y += _LINE
-        place = f"{number} · timeline {loss.timeline}, {loss.start} up to {loss.end}"
         cause = causes.get(loss.cause.value, loss.cause.value)
-        yield f'<text x="16" y="{y}">{_text(f"{place}: {cause}")}</text>'
+        told = f"{number} · timeline {loss.timeline}, {loss.start} up to {loss.end}: {cause}"
+        yield from (("", line) for line in wrap(told, _LETTERS))
     if len(report.losses) > len(losses):
-        yield f'<text x="16" y="{y + _LINE}" class="faint">and {len(report.losses) - len(losses)} more gaps</text>'
+        yield "faint", f"and {len(report.losses) - len(losses)} more gaps"
+
+
+def _lines(legend: Sequence[tuple[str, str]], top: int) -> Iterator[str]:
+    for number, (kind, text) in enumerate(legend, start=1):
+        yield f'<text x="16" y="{top + number * _LINE}" class="{kind}">{_text(text)}</text>'
