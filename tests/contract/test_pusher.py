@@ -21,6 +21,7 @@ from safepoint.backup.archive.archive import WalArchive
 from safepoint.backup.archive.data_directory import DataDirectory, copy_of
 from safepoint.backup.archive.wire import OK, WAIT
 from safepoint.model.coverage import Mark
+from safepoint.model.lsn import Lsn
 from safepoint.repository import Repository
 from safepoint.stores import MemoryStore
 from safepoint.stores.port import Data
@@ -315,10 +316,12 @@ def test_marks_are_stored_with_segments(data: DataDirectory, repository: Reposit
     """The newest that lies before the segment's end."""
     from repository_samples import NOON  # noqa: PLC0415 - a moment
 
+    class Marks:
+        def up_to(self, end: Lsn) -> Mark | None:
+            return mark if end == FIVE.end else None
+
     mark = Mark(lsn=FIVE.start, clock=NOON)
-    archive = WalArchive(
-        data=data, origin=data.origin(), repositories=(repository,), mark_up_to=lambda end: mark if end else None
-    )
+    archive = WalArchive(data=data, origin=data.origin(), repositories=(repository,), marks=Marks())
     archive.push(FIVE.name, segment_bytes(FIVE))
 
     (piece,) = repository.wal_pieces(str(CLUSTER))

@@ -8,7 +8,6 @@ the open segment is shipped, a few dozen ranges of it are stored: they are merge
 
 from __future__ import annotations
 
-import struct
 from collections import deque
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -16,11 +15,10 @@ from datetime import UTC, datetime
 from safepoint import errors
 from safepoint.model.coverage import Mark, WalPiece
 from safepoint.model.lsn import Lsn, TimelineId, WalSegment
+from safepoint.postgres.wal_page import LONG_HEADER_BYTES, long_header
 from safepoint.repository import Repository
 from safepoint.repository.names import range_leaf, segment_leaf, wal_folder
 
-_LONG_HEADER = struct.Struct("<HHIQIIQII")
-_IS_LONG = 0x0002
 _MARK_BYTES = 2
 _FAN_IN = 16
 """So many ranges of one size are merged into one: each byte is stored again once for each power of this."""
@@ -98,7 +96,7 @@ class WalShipper:
             rest = rest[room:]
             self._tail = bytes(self._open[-_MARK_BYTES:])
             if self.position == segment.end:
-                _require_own(bytes(self._open[: _LONG_HEADER.size]), segment, self.stream)
+                _require_own(bytes(self._open[:LONG_HEADER_BYTES]), segment, self.stream)
                 self._whole.append((segment, bytes(self._open)))
                 self._open.clear()
 
@@ -134,7 +132,7 @@ class WalShipper:
         if not self._open:
             return
         data = bytes(self._open[start - segment.start :])
-        _require_own(bytes(self._open[: _LONG_HEADER.size]), segment, self.stream)
+        _require_own(bytes(self._open[:LONG_HEADER_BYTES]), segment, self.stream)
         self._require_continuation(segment, self._open)
         mark = self._mark_up_to(self.position)
         self._put_range(start, data, mark)
@@ -309,12 +307,12 @@ def _diverged(stream: WalStreamId, start: Lsn, end: Lsn) -> errors.SafepointErro
 
 def _require_own(head: bytes, segment: WalSegment, stream: WalStreamId) -> None:
     """The first page of a segment says whose it is; WL001 when that is somebody else (xlog_internal.h)."""
-    if len(head) < _LONG_HEADER.size:
+    if len(head) < LONG_HEADER_BYTES:
         return
-    _, flags, _, address, _, _, identifier, size, _ = _LONG_HEADER.unpack(head)
-    found = (str(identifier), Lsn(address), size)
+    header = long_header(head)
+    found = (str(header.system_identifier), header.address, header.segment_size)
     expected = (stream.cluster, segment.start, stream.segment_size)
-    if not flags & _IS_LONG or found != expected:
+    if not header.is_long or found != expected:
         raise errors.WL001.error(
             f"found WAL of cluster {found[0]} at {found[1]} with {found[2]} bytes a segment, "
             f"expected cluster {expected[0]} at {expected[1]} with {expected[2]}",

@@ -19,12 +19,12 @@ from safepoint.model.coverage import Interval, WalPiece
 from safepoint.model.lsn import Lsn, TimelineId, WalSegment
 from safepoint.postgres.binaries import Binaries
 from safepoint.postgres.programs import current_user, run_program
+from safepoint.postgres.wal_page import LONG_HEADER_BYTES, SHORT_HEADER, aligned
+from safepoint.postgres.wal_page import PAGE_BYTES as PAGE
 from safepoint.recovery.refusals import newness
 from safepoint.recovery.staging import HeldWal, held_wal
-from safepoint.recovery.wal_end import PAGE
 from safepoint.repository import Repository
 
-_SHORT_HEADER, _LONG_HEADER = 24, 40
 _HEADER = struct.Struct("<IIQBB2xI")
 _NAME_BYTES = 64
 _DATA_BYTES = 8 + _NAME_BYTES
@@ -32,7 +32,6 @@ _BEFORE_NAME = _HEADER.size + 2 + 8
 _RECORD_BYTES = _HEADER.size + 2 + _DATA_BYTES
 _SHORT_DATA = 255
 _XLOG, _RESTORE_POINT = 0, 0x70
-_ALIGNMENT = 8
 _READERS = 4
 
 
@@ -88,8 +87,8 @@ def restore_points_in(content: bytes, segment: WalSegment, name: str) -> Iterato
         if start >= 0 and _is_restore_point(run, start) and position(segment.start, start) < segment.end:
             last = position(segment.start, start + _RECORD_BYTES - 1)
             if last >= segment.end:  # where a page has the long header that was cut to a short one
-                last += _LONG_HEADER - _SHORT_HEADER
-            end = Lsn(-(-(last.value + 1) // _ALIGNMENT) * _ALIGNMENT)
+                last += LONG_HEADER_BYTES - SHORT_HEADER.size
+            end = Lsn(aligned(last.value + 1))
             yield RestorePoint(name=name, timeline=segment.timeline, start=position(segment.start, start), end=end)
         at = run.rfind(wanted, 0, at + len(wanted) - 1)
 
@@ -97,16 +96,16 @@ def restore_points_in(content: bytes, segment: WalSegment, name: str) -> Iterato
 def without_headers(content: bytes) -> bytes:
     """The pages' contents in a row; the first page has a long header."""
     pages = range(PAGE, len(content), PAGE)
-    return content[_LONG_HEADER:PAGE] + b"".join(content[page + _SHORT_HEADER : page + PAGE] for page in pages)
+    return content[LONG_HEADER_BYTES:PAGE] + b"".join(content[page + SHORT_HEADER.size : page + PAGE] for page in pages)
 
 
 def position(first: Lsn, offset: int) -> Lsn:
     """Where the byte of `without_headers` stands, in WAL that begins at `first` with a long header."""
-    room = PAGE - _LONG_HEADER
+    room = PAGE - LONG_HEADER_BYTES
     if offset < room:
-        return first + _LONG_HEADER + offset
-    page, within = divmod(offset - room, PAGE - _SHORT_HEADER)
-    return first + (page + 1) * PAGE + _SHORT_HEADER + within
+        return first + LONG_HEADER_BYTES + offset
+    page, within = divmod(offset - room, PAGE - SHORT_HEADER.size)
+    return first + (page + 1) * PAGE + SHORT_HEADER.size + within
 
 
 def _is_restore_point(run: bytes, start: int) -> bool:
@@ -134,7 +133,7 @@ def _stretches(wal: HeldWal, searched: set[WalSegment]) -> Iterator[tuple[WalSeg
 
 def _as_short(page: bytes) -> bytes:
     """The page as if its header were short: the contents keep their order and all but their length."""
-    return page[:_SHORT_HEADER] + page[_LONG_HEADER:]
+    return page[: SHORT_HEADER.size] + page[LONG_HEADER_BYTES:]
 
 
 def _is_confirmed(wal: HeldWal, point: RestorePoint, binaries: Binaries) -> bool:

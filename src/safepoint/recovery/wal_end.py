@@ -13,17 +13,10 @@ import struct
 from dataclasses import dataclass
 
 from safepoint.model.lsn import Lsn
+from safepoint.postgres.wal_page import IS_CONTINUED, IS_LONG, LONG_HEADER_BYTES, SHORT_HEADER, aligned
+from safepoint.postgres.wal_page import PAGE_BYTES as PAGE
 
-PAGE = 8192
-"""XLOG_BLCKSZ as everyone builds it; the page header of a segment says so, and another size finds no end."""
-
-_HEADER = struct.Struct("<HHIQI")
 _LENGTH = struct.Struct("<I")
-_SHORT_HEADER = 24
-_LONG_HEADER = 40
-_IS_CONTINUED = 0x0001
-_IS_LONG = 0x0002
-_ALIGNMENT = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +64,7 @@ def _after_record(wal: bytes, position: int) -> int | None:
         return None
     room = PAGE - position % PAGE
     if length <= room:
-        end = position + _aligned(length)
+        end = position + aligned(length)
         return end if position + length <= len(wal) else None
     return _continue_on(wal, position + room, length - room)
 
@@ -95,23 +88,19 @@ def _skip_rest(wal: bytes, boundary: int) -> int | None:
         room = PAGE - page.first
         if page.remaining <= room:
             end = boundary + page.first + page.remaining
-            return boundary + page.first + _aligned(page.remaining) if end <= len(wal) else None
+            return boundary + page.first + aligned(page.remaining) if end <= len(wal) else None
         boundary += PAGE
     return None if page is None else boundary
 
 
 def _page_at(wal: bytes, boundary: int) -> _Page | None:
-    if boundary + _SHORT_HEADER > len(wal):
+    if boundary + SHORT_HEADER.size > len(wal):
         return None
-    magic, flags, _, _, remaining = _HEADER.unpack_from(wal, boundary)
+    magic, flags, _, _, remaining = SHORT_HEADER.unpack_from(wal, boundary)
     if magic == 0:
         return None
     return _Page(
-        is_continued=bool(flags & _IS_CONTINUED),
+        is_continued=bool(flags & IS_CONTINUED),
         remaining=remaining,
-        first=_LONG_HEADER if flags & _IS_LONG else _SHORT_HEADER,
+        first=LONG_HEADER_BYTES if flags & IS_LONG else SHORT_HEADER.size,
     )
-
-
-def _aligned(count: int) -> int:
-    return -(-count // _ALIGNMENT) * _ALIGNMENT

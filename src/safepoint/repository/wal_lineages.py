@@ -227,7 +227,7 @@ def two_lineages(cluster: str, timeline: TimelineId, one: str, other: str) -> er
         hints=[
             errors.ask("were two copies of this cluster promoted, and do both archive?"),
             errors.run("stop archiving on the copy that is not production: `ALTER SYSTEM SET archive_mode = off`"),
-            errors.run("if the later one is production from now on, say so: `safepoint wal adopt DATABASE`"),
+            errors.run("if the later one is production from now on, say so: `safepoint wal adopt DATABASE --data DIR`"),
         ],
     )
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from safepoint import errors
 from safepoint.backup.archive.archive import WalArchive
@@ -21,6 +22,9 @@ from safepoint.repository import Repository
 from safepoint.strategy import DatabaseStrategy, RepositoryMode
 from safepoint.workflows.project import Project
 from safepoint.workflows.push import archive_into
+
+if TYPE_CHECKING:
+    from safepoint.backup.archive.marks_of_archive import ArchiveMarks
 
 _MARK_SECONDS = 1.0
 """Before the end of a segment so much time at most is not proven: a mark that comes after it waits for the next."""
@@ -60,10 +64,11 @@ def prepare_archive(
     """The pusher of a database's WAL, ready to run; CF004, CF006, PG002, WL001, WL006."""
     database = project.self_managed(name)
     directory = DataDirectory(path=data_of(database, data))
-    archive, eventual = _archive_of(project, database, directory)
+    marks = _marks_of(project, database)
+    archive = archive_into(project, database, directory, marks)
     pusher = Pusher(archive=archive, path=socket_path(directory.path, socket), observer=observer, jobs=jobs, stop=stop)
-    beside = [_marking(project, database, archive, stop)]
-    if eventual:
+    beside: list[Callable[[], None]] = [partial(marks.run, stop)]
+    if eventual := _eventual(project, database):
         beside.append(_refilling(archive, eventual, stop, observer))
     return ArchiveJob(pusher=pusher, beside=tuple(beside))
 
@@ -103,25 +108,16 @@ def data_of(database: DatabaseStrategy, data: Path | None) -> Path:
     return found.absolute()
 
 
-def _archive_of(
-    project: Project, database: DatabaseStrategy, data: DataDirectory
-) -> tuple[WalArchive, tuple[Repository, ...]]:
-    """Where the WAL goes, and the eventual repositories."""
-    archive = archive_into(project, database, data)
+def _eventual(project: Project, database: DatabaseStrategy) -> tuple[Repository, ...]:
     found = project.strategy.wal_repositories(database.name)
-    eventual = tuple(project.open_repository(each) for each in found if each.mode is RepositoryMode.EVENTUAL)
-    return archive, eventual
+    return tuple(project.open_repository(each) for each in found if each.mode is RepositoryMode.EVENTUAL)
 
 
-def _marking(
-    project: Project, database: DatabaseStrategy, archive: WalArchive, stop: threading.Event
-) -> Callable[[], None]:
+def _marks_of(project: Project, database: DatabaseStrategy) -> ArchiveMarks:
     from safepoint.backup.archive.marks_of_archive import ArchiveMarks  # noqa: PLC0415 - psycopg: inline work saves it
     from safepoint.backup.marks import MarkSource  # noqa: PLC0415
 
-    marks = ArchiveMarks(MarkSource(project.database_url(database)), _MARK_SECONDS)
-    archive.mark_up_to = marks.up_to
-    return partial(marks.run, stop)
+    return ArchiveMarks(MarkSource(project.database_url(database)), _MARK_SECONDS)
 
 
 def _refilling(

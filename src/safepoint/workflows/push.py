@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from safepoint import errors
-from safepoint.backup.archive.archive import WalArchive
+from safepoint.backup.archive.archive import Marks, NoMarks, WalArchive
 from safepoint.backup.archive.data_directory import DataDirectory
 from safepoint.backup.same_cluster import require_same_cluster
 from safepoint.repository import Repository
@@ -33,14 +33,16 @@ def push_file(project: Project, name: str | None, file: Path) -> None:
         repository.flush_journal()
 
 
-def archive_into(project: Project, database: DatabaseStrategy, data: DataDirectory) -> WalArchive:
+def archive_into(
+    project: Project, database: DatabaseStrategy, data: DataDirectory, marks: Marks | None = None
+) -> WalArchive:
     """The archive of this data directory's WAL, into the required repositories; CF006, PG002, WL001, WL006."""
     origin = data.origin()
     data.require_no_copy()
     repositories = open_required(project, database)
     for repository in repositories:
         require_same_cluster(origin.cluster, repository, database.name, errors.WL001)
-    return WalArchive(data=data, origin=origin, repositories=repositories)
+    return WalArchive(data=data, origin=origin, repositories=repositories, marks=marks or NoMarks())
 
 
 def open_required(project: Project, database: DatabaseStrategy) -> tuple[Repository, ...]:

@@ -10,10 +10,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Protocol
 
 from safepoint import errors
 from safepoint.backup.archive.data_directory import DataDirectory
 from safepoint.backup.archive.wal_file import (
+    KEPT,
     Content,
     FileKind,
     Origin,
@@ -31,24 +33,35 @@ from safepoint.repository import Repository
 _FORK_SECONDS = 30.0
 """How long it is remembered that no later timeline is known: one that appears is noticed after that."""
 
-_KEPT = "nothing was stored, and the server was told to keep the file"
+
+class Marks(Protocol):
+    """What is known of the server's clock. Asked from several threads."""
+
+    def up_to(self, end: Lsn) -> Mark | None:
+        """The newest mark of a position up to `end`."""
+        ...
 
 
-def _no_mark(_end: Lsn) -> Mark | None:
-    return None
+class NoMarks:
+    """Nobody asks the server: work inline, and tests."""
+
+    def up_to(self, end: Lsn) -> Mark | None:
+        """None."""
+        _ = end
+        return None
 
 
 @dataclass(slots=True, kw_only=True)
 class WalArchive:
     """The WAL of the cluster in `data` goes into every one of `repositories`. May be used from several threads.
 
-    `mark_up_to` gives the newest mark that lies before an LSN, to be stored with the segment that reaches it.
+    With each segment the newest of `marks` is stored that it reaches.
     """
 
     data: DataDirectory
     origin: Origin
     repositories: Sequence[Repository]
-    mark_up_to: Callable[[Lsn], Mark | None] = _no_mark
+    marks: Marks = field(default_factory=NoMarks)
     _left: dict[tuple[str, TimelineId], tuple[float, tuple[TimelineId, Lsn] | None]] = field(
         default_factory=dict[tuple[str, TimelineId], tuple[float, tuple[TimelineId, Lsn] | None]]
     )
@@ -87,7 +100,7 @@ class WalArchive:
             raise errors.WL001.error(
                 f"found cluster {found.cluster} of PostgreSQL {found.major} in {self.data.path}, "
                 f"expected {self.origin.cluster} of PostgreSQL {self.origin.major}",
-                changed=_KEPT,
+                changed=KEPT,
                 hints=[
                     errors.ask("was the directory restored, upgraded or made anew meanwhile?"),
                     errors.run("start the pusher again: `safepoint wal archive`"),
@@ -113,7 +126,7 @@ class WalArchive:
             raise errors.WL009.error(
                 f"found no {timeline.history_name} in {self.data.wal} or in a repository, expected it before WAL of "
                 f"timeline {timeline}",
-                changed=_KEPT,
+                changed=KEPT,
                 hints=[errors.ask("was it removed from pg_wal by hand? another server of the cluster may have it")],
             )
         return content
@@ -123,7 +136,7 @@ class WalArchive:
         self._require_not_left(segment, repository)
         if history:
             self._hold_history(segment.timeline, history, repository)
-        mark = self.mark_up_to(segment.end)
+        mark = self.marks.up_to(segment.end)
         repository.put_wal_segment(cluster, segment, content, history=history, mark=mark)
 
     def _hold_segment(self, segment: WalSegment, content: Content, history: bytes, repository: Repository) -> None:
@@ -144,13 +157,16 @@ class WalArchive:
             raise errors.WL008.error(
                 f"found segment {segment.name}, which goes up to {segment.end}, expected timeline {segment.timeline} "
                 f"of cluster {self.origin.cluster} to end at {switch}, where timeline {later} left it",
-                changed=_KEPT,
+                changed=KEPT,
                 hints=[
                     errors.ask("is this an old primary that went on after another server was promoted?"),
                     errors.run(
                         "rebuild it as a standby of the new primary: pg_rewind, or `safepoint restore --standby`"
                     ),
-                    errors.run("if this one is to be production: promote it, then `safepoint wal adopt DATABASE`"),
+                    errors.run(
+                        "if this one is to be production: promote it, then "
+                        f"`safepoint wal adopt DATABASE --data {self.data.path}`"
+                    ),
                 ],
             )
 
@@ -172,7 +188,7 @@ class WalArchive:
             raise errors.WL009.error(
                 f"found {name} and no history in {self.data.wal} that leaves timeline {segment.timeline} between "
                 f"{segment.start} and {segment.end}, expected that of the promotion",
-                changed=_KEPT,
+                changed=KEPT,
                 hints=[errors.ask("was a history file removed from pg_wal by hand?")],
             )
         data = bytes(content[: switch - segment.start])
@@ -191,7 +207,7 @@ class WalArchive:
                 raise errors.RP007.error(
                     f"found other WAL in {piece.name} than in {segment.name}.partial from {first} up to {last}, "
                     "expected the same bytes",
-                    changed=_KEPT,
+                    changed=KEPT,
                     hints=[errors.ask("was the server promoted from a copy that had gone its own way before?")],
                 )
             is_whole = is_whole or (first, last) == (start, end)
@@ -215,7 +231,7 @@ def _parsed(name: str, content: bytes) -> tuple[Ancestor, ...]:
     try:
         ancestors = parse_history(content)
     except ValueError as error:
-        raise _no_history(name, str(error)) from None
+        raise _no_history(name, str(error).removeprefix("found ")) from None
     timeline = timeline_of_file(name)
     if timeline.has_history != bool(ancestors) or any(each.timeline >= timeline for each in ancestors):
         raise _no_history(name, f"{len(ancestors)} ancestors up to {ancestors[-1].timeline if ancestors else 'none'}")
@@ -224,9 +240,7 @@ def _parsed(name: str, content: bytes) -> tuple[Ancestor, ...]:
 
 def _no_history(name: str, found: str) -> errors.SafepointError:
     return errors.WL007.error(
-        f"{found} in {name}, expected the history of timeline {timeline_of_file(name)}"
-        if found.startswith("found")
-        else f"found {found} in {name}, expected the history of timeline {timeline_of_file(name)}",
-        changed=_KEPT,
+        f"found {found} in {name}, expected the history of timeline {timeline_of_file(name)}",
+        changed=KEPT,
         hints=[errors.ask("was the file changed or cut short?")],
     )

@@ -14,7 +14,7 @@ from io import FileIO
 from pathlib import Path
 
 from safepoint import errors
-from safepoint.backup.archive.wal_file import FileKind, Origin, kind_of_file
+from safepoint.backup.archive.wal_file import KEPT, FileKind, Origin, kind_of_file
 from safepoint.model.history import parse_history
 from safepoint.model.lsn import Lsn, TimelineId, WalSegment
 from safepoint.postgres.settings import FILE_NAME
@@ -26,6 +26,7 @@ SETTINGS_FILES = ("postgresql.conf", FILE_NAME, "postgresql.auto.conf")
 """As PostgreSQL reads them: what stands later wins."""
 
 _COPY_LINE = re.compile(rf"^[ \t]*{re.escape(COPY_SETTING)}[ \t]*=?[ \t]*'?([^'#\n]*)'?", re.MULTILINE | re.IGNORECASE)
+_COPY_BYTES = COPY_SETTING.lower().encode()
 _READY = ".ready"
 
 
@@ -64,7 +65,7 @@ class DataDirectory:
             raise errors.WL006.error(
                 f"found that {self.path} is a copy restored from backup {backup}, expected production or a copy that "
                 "was adopted",
-                changed="nothing was stored, and the server was told to keep the file",
+                changed=KEPT,
                 hints=[
                     errors.ask("is it a drill, or a copy to look at? then it must not archive: `archive_mode = off`"),
                     errors.run(f"if it is production from now on: `safepoint wal adopt DATABASE --data {self.path}`"),
@@ -110,9 +111,11 @@ def copy_of(data: Path) -> str | None:
     found = ""
     for name in SETTINGS_FILES:
         try:
-            text = (data / name).read_text(errors="replace")
+            content = (data / name).read_bytes()
         except FileNotFoundError:
             continue
-        for match in _COPY_LINE.finditer(text):
+        if _COPY_BYTES not in content.lower():  # asked for each segment: most files need no look at their lines
+            continue
+        for match in _COPY_LINE.finditer(content.decode(errors="replace")):
             found = match[1].strip()
     return found or None

@@ -14,6 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as StillAtWork
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -22,6 +23,7 @@ from safepoint.backup.archive.ahead import AheadOfRequests
 from safepoint.backup.archive.archive import WalArchive
 from safepoint.backup.archive.socket_place import listening
 from safepoint.backup.archive.wal_buffers import WalBuffers
+from safepoint.backup.archive.wal_file import KEPT
 from safepoint.backup.archive.wire import GREETING, NO, OK, WAIT, WAIT_SECONDS, is_trusted
 from safepoint.errors import SafepointError
 
@@ -95,9 +97,8 @@ class Pusher:
             connection.sendall(NO + b"found a request of another version of safepoint-wal, expected this one's\n")
             return
         name = os.fsdecode(request.removeprefix(GREETING)[:-1])
-        work: Callable[[], None] = lambda: self._acknowledge(name, descriptors[0], ahead)  # noqa: E731
         try:
-            _waited_for(_started(work), connection)
+            _waited_for(_started(partial(self._acknowledge, name, descriptors[0], ahead)), connection)
         except Exception as error:  # noqa: BLE001 - what surprises us is told to PostgreSQL, too
             told = error if isinstance(error, SafepointError) else _surprise(error)
             self.observer.troubled(told)
@@ -167,7 +168,7 @@ def _require_its_own(name: str, descriptor: int, path: Path) -> None:
     if not is_same:
         raise errors.WL001.error(
             f"found a file {name} that is not {path}, expected a file of the data directory that this pusher serves",
-            changed="nothing was stored, and the server was told to keep the file",
+            changed=KEPT,
             hints=[
                 errors.ask("was the configuration of another server copied, with its --socket?"),
                 errors.run("give each server a pusher of its own: `safepoint wal archive DATABASE --data DIR`"),

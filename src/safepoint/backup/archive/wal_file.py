@@ -10,14 +10,14 @@ Source: PostgreSQL 15 to 18, src/include/access/xlog_internal.h; src/backend/acc
 from __future__ import annotations
 
 import re
-import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 from safepoint import errors
 from safepoint.model.history import Ancestor
-from safepoint.model.lsn import Lsn, TimelineId, WalSegment
+from safepoint.model.lsn import TimelineId, WalSegment
+from safepoint.postgres.wal_page import SHORT_HEADER, LongHeader, long_header
 
 Content = bytes | memoryview
 """Of a file in pg_wal. A view is lent: it is good until the call that it was given to has returned."""
@@ -25,13 +25,14 @@ Content = bytes | memoryview
 MAGIC_OF: Mapping[int, int] = {15: 0xD110, 16: 0xD113, 17: 0xD116, 18: 0xD118}
 """XLOG_PAGE_MAGIC of each major; it never changes within one."""
 
-_LONG_HEADER = struct.Struct("<HHIQIIQII")
-_PAGE_START = struct.Struct("<HHIQ")
-_IS_LONG = 0x0002
+KEPT = "nothing was stored, and the server was told to keep the file"
+"""What every refusal says of the file that PostgreSQL asked for."""
+
 _SEGMENT = r"[0-9A-F]{24}"
 _MEBIBYTE = 1 << 20
 _SEGMENT_SIZES = frozenset(_MEBIBYTE << power for power in range(11))
-_UNCHANGED = "nothing was stored, and the server was told to keep the file"
+_PAGE_SIZES = frozenset(1024 << power for power in range(7))
+_ZEROS = bytes(65536)
 
 
 class FileKind(Enum):
@@ -58,7 +59,7 @@ def kind_of_file(name: str) -> FileKind:
             return kind
     raise errors.WL007.error(
         f"found a file named {name!r}, expected a WAL segment, a history or a backup label",
-        changed=_UNCHANGED,
+        changed=KEPT,
         hints=[errors.ask("is the command called with %p, as PostgreSQL's archive_command?")],
     )
 
@@ -74,24 +75,25 @@ def segment_of(name: str, data: Content, origin: Origin) -> WalSegment:
     WL001 when it is another cluster's or another major's, WL007 when its page is none of this segment's. Of the
     timeline see `require_timeline`.
     """
-    _, _, _, address, _, _, identifier, size, _ = _long_header(name, data, origin)
-    if str(identifier) != origin.cluster:
+    header = _first_header(name, data, origin)
+    size = header.segment_size
+    if str(header.system_identifier) != origin.cluster:
         raise errors.WL001.error(
-            f"found WAL of cluster {identifier} in {name}, expected cluster {origin.cluster}",
-            changed=_UNCHANGED,
+            f"found WAL of cluster {header.system_identifier} in {name}, expected cluster {origin.cluster}",
+            changed=KEPT,
             hints=[errors.ask("was a file of another server copied into pg_wal?")],
         )
     if size not in _SEGMENT_SIZES or len(data) != size:
         raise _wrong(name, f"{len(data)} bytes and a segment size of {size}", "a whole segment")
     segment = WalSegment.parse(name[:24], size)
-    if Lsn(address) != segment.start:
-        raise _wrong(name, f"a first page at {Lsn(address)}", f"one at {segment.start}")
+    if header.address != segment.start:
+        raise _wrong(name, f"a first page at {header.address}", f"one at {segment.start}")
     return segment
 
 
 def require_timeline(segment: WalSegment, data: Content, ancestors: Sequence[Ancestor]) -> None:
     """WL007 unless the first page was written on the timeline that had this position in the segment's history."""
-    found = TimelineId(_PAGE_START.unpack_from(data)[2])
+    found = long_header(data).timeline
     expected = next((each.timeline for each in ancestors if segment.start < each.switch), segment.timeline)
     if found != expected:
         raise _wrong(segment.name, f"a first page of timeline {found}", f"one of timeline {expected}")
@@ -99,33 +101,47 @@ def require_timeline(segment: WalSegment, data: Content, ancestors: Sequence[Anc
 
 def require_pages(segment: WalSegment, data: Content) -> None:
     """WL007 unless every page is the one of its position, or zeros behind which no other page follows."""
-    page = struct.unpack_from("<I", data, 36)[0]
-    magic = _PAGE_START.unpack_from(data)[0]
-    zeros, start = bytes(page), segment.start.value
-    for at in range(page, len(data), page):
-        found, _, _, address = _PAGE_START.unpack_from(data, at)
-        if found == magic and address == start + at:
+    header = long_header(data)
+    if _are_in_place(segment, data, header):
+        return
+    for at in range(header.page_size, len(data), header.page_size):
+        magic, _, _, address, _ = SHORT_HEADER.unpack_from(data, at)
+        if magic == header.magic and address == segment.start.value + at:
             continue
-        if data[at : at + page] == zeros and bytes(data[at + page :]) == bytes(len(data) - at - page):
+        if _is_zero(data, at):
             return
         raise _wrong(
             segment.name, f"no page of this position {at} bytes from its start", f"the page at {segment.start + at}"
         )
 
 
-def _long_header(name: str, data: Content, origin: Origin) -> tuple[int, ...]:
-    if len(data) < _LONG_HEADER.size:
-        raise _wrong(name, f"{len(data)} bytes", "a whole segment")
-    header = _LONG_HEADER.unpack_from(data)
-    magic, flags, page = header[0], header[1], header[8]
+def _are_in_place(segment: WalSegment, data: Content, header: LongHeader) -> bool:
+    """Whether every page has the magic and the address that it should, all looked at at once: nearly always so."""
+    view, start, page = memoryview(data), segment.start.value, header.page_size
+    addresses = view.cast("Q")[1 :: page // 8].tolist()
+    magics = view.cast("H")[:: page // 2].tolist()
+    return addresses == [*range(start, start + len(data), page)] and magics.count(header.magic) == len(magics)
+
+
+def _is_zero(data: Content, start: int) -> bool:
+    pieces = (bytes(data[at : at + len(_ZEROS)]) for at in range(start, len(data), len(_ZEROS)))
+    return all(piece == _ZEROS[: len(piece)] for piece in pieces)
+
+
+def _first_header(name: str, data: Content, origin: Origin) -> LongHeader:
+    try:
+        header = long_header(data)
+    except ValueError:
+        raise _wrong(name, f"{len(data)} bytes", "a whole segment") from None
+    magic, page = header.magic, header.page_size
     if magic in MAGIC_OF.values() and magic != MAGIC_OF.get(origin.major):
         major = next(major for major, known in MAGIC_OF.items() if known == magic)
         raise errors.WL001.error(
             f"found WAL of PostgreSQL {major} in {name}, expected {origin.major}, the major of the data directory",
-            changed=_UNCHANGED,
+            changed=KEPT,
             hints=[errors.ask("was a file of another server, or from before pg_upgrade, copied into pg_wal?")],
         )
-    if magic != MAGIC_OF.get(origin.major) or not flags & _IS_LONG or not page or len(data) % page:
+    if magic != MAGIC_OF.get(origin.major) or not header.is_long or page not in _PAGE_SIZES or len(data) % page:
         raise _wrong(name, f"a first page that begins {data[:4].hex()}", "a segment's first page")
     return header
 
@@ -133,7 +149,7 @@ def _long_header(name: str, data: Content, origin: Origin) -> tuple[int, ...]:
 def _wrong(name: str, found: str, expected: str) -> errors.SafepointError:
     return errors.WL007.error(
         f"found {found} in {name}, expected {expected}",
-        changed=_UNCHANGED,
+        changed=KEPT,
         hints=[
             errors.ask("has the disk lost or changed bits, or was the file put there by hand?"),
             errors.run("take a new backup: WAL behind this file cannot be replayed without it"),

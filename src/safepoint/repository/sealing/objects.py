@@ -29,6 +29,7 @@ from safepoint.repository.sealing.seal import (
     Keyring,
     Kind,
     compress,
+    compress_wal,
     header,
     read_header,
 )
@@ -74,7 +75,7 @@ def seal_object(keyring: Keyring, kind: Kind, name: str, body: Data, facts: Json
     raw_facts = canonical(facts or {})
     facts_length = len(raw_facts) + OVERHEAD
     sealed_facts = seal.close(_FACTS_AT, identity, len(raw_facts), Codec.RAW, raw_facts)
-    codec, payload = compress(body)
+    codec, payload = (compress_wal if kind is Kind.WAL else compress)(body)
     sealed_body = seal.close(_FACTS_AT + facts_length, identity, len(body), codec, payload)
     lengths = _LENGTHS.pack(len(raw_facts), facts_length, len(body))
     return b"".join((header(kind, salt), lengths, *sealed_facts, *sealed_body))

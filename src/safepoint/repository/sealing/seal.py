@@ -230,11 +230,19 @@ def read_header(data: bytes, kind: Kind) -> bytes:
     return salt
 
 
+_OF_WAL = zstandard.ZstdCompressionParameters(compression_level=1, window_log=19, hash_log=13, min_match=5)
+"""Level 1 with tables that stay in the nearest caches: somewhat quicker, and 1 to 8 % smaller.
+
+Literals as they are (target_length=1) would save as much time again, and make WAL of random text 20 % larger.
+"""
+
+
 class _Compressors(threading.local):
     """zstd contexts serve one thread at a time."""
 
     def __init__(self) -> None:
         self.by_level: dict[int, zstandard.ZstdCompressor] = {}
+        self.of_wal = zstandard.ZstdCompressor(compression_params=_OF_WAL)
         self.decompressor = zstandard.ZstdDecompressor()
 
     def at(self, level: int) -> zstandard.ZstdCompressor:
@@ -248,7 +256,15 @@ _COMPRESSORS = _Compressors()
 
 def compress(raw: bytes | memoryview, level: int = DEFAULT_LEVEL) -> tuple[Codec, bytes]:
     """zstd, or the data as it is where zstd does not make it smaller. Releases the interpreter's lock."""
-    packed = _COMPRESSORS.at(level).compress(raw)
+    return _smaller(_COMPRESSORS.at(level).compress(raw), raw)
+
+
+def compress_wal(raw: bytes | memoryview) -> tuple[Codec, bytes]:
+    """As `compress`, of WAL."""
+    return _smaller(_COMPRESSORS.of_wal.compress(raw), raw)
+
+
+def _smaller(packed: bytes, raw: bytes | memoryview) -> tuple[Codec, bytes]:
     return (Codec.ZSTD, packed) if len(packed) < len(raw) else (Codec.RAW, bytes(raw))
 
 
