@@ -204,7 +204,7 @@ def test_a_manifest_that_does_not_open_hides_no_other(own: Project) -> None:
     back_up(own)
     back_up(own)
     [cluster] = (own.repository / "backups").iterdir()
-    damaged = min(cluster.iterdir())
+    damaged = min(cluster.iterdir(), key=lambda manifest: manifest.stat().st_mtime_ns)
     damaged.chmod(0o600)
     damaged.write_bytes(b"junk")
 
