@@ -78,7 +78,7 @@ def test_what_a_copy_gives_costs_about_its_bytes_in_few_requests(
     usage = meter.usage()
     assert done.unrepaired == ()
     assert sum(usage.calls.values()) < 60
-    assert usage.bytes_got < 1.5 * lost
+    assert usage.bytes_got < 2 * lost  # 1.2 to 1.7, by the order in which the copy's random names lay packs
     assert read_files(opened_again(repository), manifest) == files
 
 
